@@ -1,0 +1,272 @@
+"""The public Python API: `train`, `load`, `resume`, `check` and `Run`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import pandas as pd
+
+from trimtab.config.load import build_recipe
+from trimtab.config.origins import Origin, ResolvedRecipe
+from trimtab.config.recipe import DataSection, EvaluationSection
+from trimtab.core.errors import DataError, RunError
+from trimtab.core.events import Listener, read_events
+from trimtab.core.runs import RunDirectory
+from trimtab.data.loading import load_unlabelled
+from trimtab.data.report import DataReport
+from trimtab.evaluation.result import EvalResult
+from trimtab.pipeline import train as pipeline
+from trimtab.pipeline.trained import Prediction, TrainedModel, find_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+StrPath = str | os.PathLike[str]
+TextInput = str | tuple[str, str] | StrPath
+
+
+class Run:
+    """A finished run: its figures, its model, and what can be done with them.
+
+    Args:
+        path: the run directory, or a model directory that Trimtab wrote.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self.path = Path(path)
+        self._trained = TrainedModel(find_model(self.path))
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @cached_property
+    def evaluation(self) -> EvalResult:
+        """The judgement at the end of the run: metrics with intervals, baselines, verdict.
+
+        Raises:
+            RunError: `path` is a bare model directory, or the run has not finished.
+        """
+        import json
+
+        try:
+            written = json.loads(RunDirectory(self.path).evaluation.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.path} has no evaluation ({error}).", remedy="Judge the model on data with run.evaluate(data)."
+            ) from error
+        fields = EvalResult.__dataclass_fields__
+        return EvalResult.from_dict({key: value for key, value in written.items() if key in fields})
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Value of each metric on the held-out rows; their intervals are in `evaluation.metrics`."""
+        return {name: interval.value for name, interval in self.evaluation.metrics.items()}
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: does fine-tuning beat the trivial baselines, and by how much."""
+        return self.evaluation.verdict
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self._trained.labels
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The fine-tuned model of transformers."""
+        return self._trained.loaded.model
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Every event of the run, in order."""
+        return list(read_events(RunDirectory(self.path).events))
+
+    @overload
+    def predict(self, inputs: str) -> Prediction: ...
+    @overload
+    def predict(self, inputs: Sequence[TextInput] | pd.DataFrame) -> list[Prediction]: ...
+    def predict(self, inputs: str | Sequence[TextInput] | pd.DataFrame) -> Prediction | list[Prediction]:
+        """Predict one input or many.
+
+        Args:
+            inputs: a text; or a list of texts, of (text, text) pairs, or of image paths; or a DataFrame with the
+                columns of the training data.
+
+        Returns:
+            A `Prediction` for one text, a list of them otherwise; an empty list for no inputs.
+
+        Raises:
+            DataError: an input is of the wrong kind, or an image cannot be read.
+        """
+        if isinstance(inputs, str):
+            return self._trained.predictions(frame_of_inputs(self._trained, [inputs]))[0]
+        if isinstance(inputs, pd.DataFrame):
+            return self._trained.predictions(self.read(inputs))
+        return self._trained.predictions(frame_of_inputs(self._trained, list(inputs)))
+
+    def evaluate(
+        self, data: Any, *, metric: str = "auto", target: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> EvalResult:
+        """Judge the model on labelled data.
+
+        Args:
+            data: path, DataFrame or `datasets` object with the columns of the training data.
+            metric: metric of the verdict; that of the run when `auto`.
+            target: goal such as `macro_f1=0.9`.
+            settings: further recipe keys, such as `data.label`.
+
+        Raises:
+            DataError: the data cannot be read or hold unknown labels.
+        """
+        recipe = build_recipe(overrides=dict(settings or {})).recipe
+        section = recipe.evaluation.model_copy(update={"metric": metric, "target": target})
+        section = EvaluationSection.model_validate(section.model_dump())
+        return self._trained.evaluate(data, recipe.data, section)[0]
+
+    def read(self, source: Any, data: DataSection | None = None) -> pd.DataFrame:
+        """Rows to predict, from a file or a DataFrame, as a canonical frame; labels are not needed."""
+        return load_unlabelled(source, data or DataSection(), self._trained.columns, self._trained.task.name)
+
+    @property
+    def trained(self) -> TrainedModel:
+        """The model with its task, for frames and custom evaluation."""
+        return self._trained
+
+
+def frame_of_inputs(trained: TrainedModel, inputs: list[Any]) -> pd.DataFrame:
+    """A canonical frame of texts, pairs of texts, or image paths.
+
+    Raises:
+        DataError: an input is not of the kind that the model takes.
+    """
+    if trained.task.modality == "image":
+        return pd.DataFrame({"image": [str(item) for item in inputs]})
+    wants_pairs = len(trained.columns.text) == 2
+    wrong = [item for item in inputs if not (_is_pair(item) if wants_pairs else isinstance(item, str))]
+    if wrong:
+        raise DataError(
+            f"This model takes {'pairs of texts' if wants_pairs else 'texts'}; found {type(wrong[0]).__name__}: "
+            f"{wrong[0]!r}.",
+            remedy="Give (text, text) tuples, or a file with both columns."
+            if wants_pairs
+            else "Give strings, or a file with a text column.",
+        )
+    if wants_pairs:
+        return pd.DataFrame({"text": [item[0] for item in inputs], "text_pair": [item[1] for item in inputs]})
+    return pd.DataFrame({"text": inputs}, dtype=object)
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
+
+
+def train(
+    data: Any = None,
+    *,
+    model: str | None = None,
+    strategy: str | Mapping[str, Any] | None = None,
+    text: str | Sequence[str] | None = None,
+    label: str | None = None,
+    output: StrPath | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    recipe: StrPath | None = None,
+    settings: Mapping[str, Any] | None = None,
+    on_event: Listener | None = None,
+) -> Run:
+    """Fine-tune a pretrained model on labelled data, and judge it on rows held out.
+
+    Args:
+        data: path, Hub id, DataFrame, or `datasets.Dataset`/`DatasetDict`; may stand in the recipe instead.
+        model: `starter`, a local directory, or a Hub id.
+        strategy: name of a strategy, or a mapping with `name` and its options.
+        text, label: columns; inferred when absent.
+        output: run directory to make.
+        epochs: passes over the training rows.
+        seed: seed of every random stream.
+        recipe: YAML file with any recipe keys; arguments here take precedence.
+        settings: any recipe key by its dotted name, such as `{"optimizer.learning_rate": 3e-5}`.
+        on_event: called with every event of the run (a mapping with `type`, `time`, `step`, …).
+
+    Returns:
+        The finished run.
+
+    Raises:
+        TrimtabError: with what is wrong and what to do; recipe faults all at once.
+    """
+    named = {
+        "model.name": model,
+        "strategy": dict(strategy) if isinstance(strategy, Mapping) else strategy,
+        "data.text": [text] if isinstance(text, str) else text and list(text),
+        "data.label": label,
+        "output": None if output is None else str(output),
+        "training.num_epochs": epochs,
+        "seed": seed,
+    }
+    overrides = {**(settings or {}), **{key: value for key, value in named.items() if value is not None}}
+    resolved, source = with_data(overrides, data, recipe, origin="python")
+    return Run(pipeline.train(resolved, source, on_event).path)
+
+
+def check(data: Any = None, *, recipe: StrPath | None = None, settings: Mapping[str, Any] | None = None) -> DataReport:
+    """The data report: what the data hold, and what would go wrong with them. Trains nothing.
+
+    Raises:
+        TrimtabError: the data cannot be read, or the recipe does not fit them.
+    """
+    resolved, source = with_data(dict(settings or {}), data, recipe, origin="python")
+    return pipeline.check(resolved, source)[1]
+
+
+def resume(path: StrPath, *, on_event: Listener | None = None) -> Run:
+    """Go on with an interrupted run, to the same weights as without interruption.
+
+    Raises:
+        RunError: there is no such run, or it is finished.
+        CheckpointError: the checkpoint lacks a part that an exact resume needs.
+    """
+    return Run(pipeline.resume(Path(path), on_event).path)
+
+
+def load(path: StrPath) -> Run:
+    """A finished run, or a model directory that Trimtab wrote.
+
+    Raises:
+        RunError: nothing is there, or the run has not finished.
+    """
+    return Run(path)
+
+
+def with_data(
+    overrides: dict[str, Any],
+    data: Any,
+    recipe: StrPath | None,
+    *,
+    origin: Origin,
+    settings: Sequence[str] = (),
+) -> tuple[ResolvedRecipe, Any]:
+    """The recipe from file and overrides, and the data it names.
+
+    Raises:
+        DataError: neither the call nor the recipe names data.
+    """
+    if isinstance(data, str | os.PathLike):
+        overrides = {**overrides, "data.path": os.fspath(data)}
+    resolved = build_recipe(
+        file=Path(recipe) if recipe is not None else None,
+        overrides=overrides,
+        settings=settings,
+        override_origin=origin,
+    )
+    source = resolved.recipe.data.path if data is None or isinstance(data, str | os.PathLike) else data
+    if source is None:
+        raise DataError(
+            "No data were named.",
+            remedy="Name a file, a folder or a Hub id: trimtab train DATA, or the recipe key data.path.",
+        )
+    return resolved, source

@@ -1,0 +1,133 @@
+"""What is seen while a run goes on: a bar on a terminal, a line an evaluation elsewhere. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from types import TracebackType
+from typing import Any
+
+from trimtab.cli.output import console, message, warning
+
+# The loss and the rate shown are means over the last steps, which single steps would make jump.
+WINDOW = 20
+
+
+class Progress:
+    """A listener of a run's events.
+
+    Args:
+        quiet: show nothing (for `--json`).
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._bar: Any = None
+        self._bar_task: Any = None
+        self._total = 0
+        self._metric = ""
+        self._losses: deque[float] = deque(maxlen=WINDOW)
+        self._speeds: deque[tuple[int, float]] = deque(maxlen=WINDOW)
+        self._is_terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        handler = getattr(self, f"_on_{event['type']}", None)
+        if handler is not None and not self.quiet:
+            handler(event)
+
+    def _on_phase(self, event: dict[str, Any]) -> None:
+        self._close()
+        message(f"{event['message']} …", style="dim")
+
+    def _on_report(self, event: dict[str, Any]) -> None:
+        dataset = event["dataset"]
+        for note in dataset["notes"]:
+            message(f"  {note}")
+        rows = ", ".join(f"{count:,} {split}" for split, count in dataset["rows"].items())
+        message(f"  rows: {rows}; {len(dataset['labels'])} labels")
+        for finding in event["report"]["findings"]:
+            if finding["severity"] == "warning":
+                warning(f"{finding['message']} {finding.get('remedy') or ''}".strip())
+
+    def _on_start(self, event: dict[str, Any]) -> None:
+        self._total = event["total_steps"]
+        share = event["trained_parameters"] / event["parameters"]
+        message(
+            f"Training {event['trained_parameters']:,} of {event['parameters']:,} parameters ({share:.1%}, strategy "
+            f"{event['strategy']}) for {event['num_epochs']} epochs, {self._total:,} steps, learning rate "
+            f"{event['learning_rate']:g}, {event['precision']} on {event['device']}; run directory {event['run']}"
+        )
+        if self._is_terminal:
+            self._open_bar()
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        if event["loss"] is not None:
+            self._losses.append(event["loss"])
+        self._speeds.append((event["weight"], event["seconds"]))
+        if event.get("skipped"):
+            warning(f"step {event['step']} was skipped: {event['skipped']}")
+        if self._bar is not None:
+            rate = max(event["learning_rates"].values(), default=0.0)
+            details = f"loss {self._loss():.4f}{self._metric}  lr {rate:.2e}  {self._speed():.1f} samples/s"
+            self._bar.update(self._bar_task, completed=event["step"], details=details)
+
+    def _on_evaluation(self, event: dict[str, Any]) -> None:
+        value = event["metrics"].get(event["metric"])
+        shown = "-" if value is None else f"{value:.4f}"
+        self._metric = f"  {event['metric']} {shown}"
+        loss = event["metrics"].get("loss")
+        message(
+            f"step {event['step']:>6}  epoch {event['epoch']:5.2f}  training loss {self._loss():.4f}  validation loss "
+            f"{'-' if loss is None else format(loss, '.4f')}  {event['metric']} {shown}{'  best so far' if event['best'] else ''}"
+            f"  ({self._speed():.1f} samples/s)"
+        )
+
+    def _on_action(self, event: dict[str, Any]) -> None:
+        if event["action"] == "shrink_token_budget":
+            warning(
+                f"memory ran out at step {event['step'] + 1}; the token budget of a batch goes from {event['before']:,} to "
+                f"{event['after']:,}, and the run goes on"
+            )
+        elif event["action"] == "skip_checkpoint":
+            warning(f"checkpoint {event['checkpoint']} is passed over: {event['reason']}")
+        elif event["action"] == "resume":
+            message(event.get("message") or f"Going on from {event['checkpoint']}")
+        elif event["action"] == "warning":
+            warning(event["message"])
+
+    def _loss(self) -> float:
+        return sum(self._losses) / len(self._losses) if self._losses else float("nan")
+
+    def _speed(self) -> float:
+        seconds = sum(second for _, second in self._speeds)
+        return sum(weight for weight, _ in self._speeds) / seconds if seconds else 0.0
+
+    def _open_bar(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[details]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Bar(*columns, console=console(stderr=True), transient=True)
+        self._bar_task = self._bar.add_task("train", total=self._total, details="")
+        self._bar.start()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,175 @@
+"""The run directory: its files, its making, and the listing of runs. Imports no torch.
+
+The layout is the contract with everything that reads a run; see `RunDirectory`'s properties.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimtab.core.errors import RunError
+from trimtab.core.events import read_events
+from trimtab.core.files import disk_error
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths inside one run directory.
+
+    Args:
+        path: the directory, e.g. `runs/tickets-starter-1`.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe, each value with its origin."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, hardware, git revision, data fingerprints and seed."""
+        return self.path / "environment.json"
+
+    @property
+    def events(self) -> Path:
+        """Append-only record of steps, evaluations, findings and actions."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints, one sub-folder each."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The final model in `save_pretrained` layout."""
+        return self.path / "model"
+
+    @property
+    def evaluation(self) -> Path:
+        """Metrics with intervals, baselines and verdict."""
+        return self.path / "evaluation.json"
+
+    @property
+    def predictions(self) -> Path:
+        """A row for each row of the evaluated split."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def data(self) -> Path:
+        """The prepared splits as Parquet, so that resuming needs no second look at the user's files."""
+        return self.path / "data"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end: the evaluation is the last thing written."""
+        return self.evaluation.exists()
+
+    def create(self) -> None:
+        """Make the directory.
+
+        Raises:
+            RunError: it exists already, or cannot be made.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            hint = (
+                f"Go on with it by 'trimtab resume {self.path}', or choose"
+                if self.recipe.exists() and not self.is_finished
+                else "Choose"
+            )
+            raise RunError(
+                f"The run directory {self.path} exists already and is not empty.",
+                remedy=f"{hint} another name with --output DIR.",
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+
+
+def open_run(path: str | os.PathLike[str]) -> RunDirectory:
+    """The run directory at `path`.
+
+    Raises:
+        RunError: nothing is there, or it holds no `recipe.yaml`.
+    """
+    run = RunDirectory(Path(path))
+    if not run.path.exists():
+        raise RunError(f"No run directory at {run.path}.", remedy="List the runs with: trimtab runs [FOLDER]")
+    if not run.recipe.is_file():
+        raise RunError(
+            f"{run.path} is not a run directory: it has no recipe.yaml.",
+            remedy="Name the directory that 'trimtab train' printed, or list the runs with: trimtab runs [FOLDER]",
+        )
+    return run
+
+
+def new_run_path(folder: Path, data_name: str, model_name: str) -> Path:
+    """The first free `folder/<data>-<model>-<n>`, with n from 1."""
+    stem = "-".join(_slug(name) for name in (data_name, model_name))
+    taken = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return folder / f"{stem}-{number}"
+
+
+def _slug(name: str) -> str:
+    cleaned = re.sub(r"[^\w.]+", "-", Path(name).stem if "." in name else name).strip("-.")
+    return cleaned[:40] or "run"
+
+
+def list_runs(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield a summary of each run below `folder`, the oldest first.
+
+    A summary has `run`, `state` (`finished`, `interrupted` or `unfinished`), `step`, `metric`, `value`, `low`, `high`,
+    `model`, `data`, `strategy` and `time`. A damaged run yields what can be read.
+    """
+    if not folder.is_dir():
+        raise RunError(f"No folder {folder} to list runs from.", remedy="Name the folder that holds the runs.")
+    candidates = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())]
+    runs = [RunDirectory(path) for path in candidates if (path / "recipe.yaml").is_file()]
+    for run in sorted(runs, key=lambda run: run.recipe.stat().st_mtime):
+        yield summarise(run)
+
+
+def summarise(run: RunDirectory) -> dict[str, Any]:
+    """What `trimtab runs` shows of one run."""
+    last_step, state, start = 0, "unfinished", None
+    for event in read_events(run.events):
+        start = start or event.get("time")
+        last_step = max(last_step, int(event.get("step") or 0))
+        if event.get("type") == "action" and event.get("action") in ("interrupted", "resume"):
+            state = "interrupted" if event["action"] == "interrupted" else "unfinished"
+    evaluation = _read_json(run.evaluation)
+    environment = _read_json(run.environment)
+    metric = evaluation.get("primary_metric")
+    interval = evaluation.get("metrics", {}).get(metric, {}) if metric else {}
+    return {
+        "run": str(run.path),
+        "state": "finished" if run.is_finished else state,
+        "step": last_step,
+        "metric": metric,
+        "value": interval.get("value"),
+        "low": interval.get("low"),
+        "high": interval.get("high"),
+        **{key: environment.get("run", {}).get(key) for key in ("model", "data", "strategy", "task")},
+        "time": start,
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

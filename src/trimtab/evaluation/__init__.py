@@ -1,0 +1,1 @@
+"""Evaluation: metrics with intervals, baselines, the verdict, and the reports."""

@@ -1,0 +1,136 @@
+"""The documents of a finished run: report.html, report.md, and the model card.
+
+The page is one file without any outside resource. The model card goes where the model goes, so it holds no row of the
+data and no path of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from trimtab.core.files import disk_error, write_atomic
+from trimtab.core.runs import RunDirectory
+from trimtab.evaluation.card import front_matter, is_hub_id, model_source
+from trimtab.evaluation.history import history_charts, skipped_steps
+from trimtab.evaluation.rendering import flatten, render
+from trimtab.evaluation.result import EvalResult
+from trimtab.metrics.classification import METRICS
+
+MATRIX_LABELS = 30
+CONFUSIONS_SHOWN = 15
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """All that the documents of a run are made from.
+
+    Args:
+        title: heading, e.g. the name of the run directory.
+        task: registered name of the task, e.g. `text-classification`.
+        recipe: the resolved recipe, nested or by dotted key.
+        origins: dotted recipe key -> where its value comes from (default, inferred, file, flag).
+        environment: versions, hardware and the like, nested.
+        dataset: `name`, `rows` (split -> number), `labels` (names), `notes` (sentences), `pairs` (whether
+            an example is a pair of texts); each may be absent.
+        findings: data findings, each with `name`, `severity`, `message` and `remedy`.
+        strategy: `name`, `trained` and `parameters` (numbers), and `blocks`, each with `block`, `parameters` and
+            `trained`.
+        history: events of the run, as `core.events.read_events` yields them.
+        result: the evaluation.
+        worst: rows predicted wrong with the greatest confidence: `text`, `label`, `prediction`, `probability`, and
+            `row` and `source` where known.
+        timing: stage -> seconds (a number), or any other fact (a text).
+    """
+
+    title: str
+    task: str
+    recipe: Mapping[str, Any]
+    origins: Mapping[str, str]
+    environment: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    findings: list[dict[str, Any]]
+    strategy: Mapping[str, Any]
+    history: list[dict[str, Any]]
+    result: EvalResult
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    timing: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_reports(run: RunDirectory, context: ReportContext) -> None:
+    """Write `report.html`, `report.md` and `model/README.md`, each whole or not at all.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    try:
+        run.model.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(run.model, error) from error
+    write_atomic(run.path / "report.html", render_html(context))
+    write_atomic(run.path / "report.md", render_markdown(context))
+    write_atomic(run.model / "README.md", render_card(context))
+
+
+def render_html(context: ReportContext) -> str:
+    """The report as one self-contained page, everything that comes from data escaped."""
+    charts = history_charts(context.history, context.result.primary_metric)
+    return render("report.html.j2", **_shared(context), charts=[Markup(chart) for chart in charts], heat=_heat(context))
+
+
+def render_markdown(context: ReportContext) -> str:
+    """The report as Markdown."""
+    return render("report.md.j2", **_shared(context))
+
+
+def render_card(context: ReportContext) -> str:
+    """The model card, with YAML front matter as the Hub reads it."""
+    name = str(flatten(context.recipe).get("model.name", ""))
+    return render(
+        "model_card.md.j2",
+        **_shared(context),
+        front_matter=Markup(front_matter(context.title, context.task, name, context.dataset, context.result)),
+        model_source=model_source(name),
+        model_is_on_hub=is_hub_id(name),
+        weak=sorted((row for row in context.result.per_class if row["rows"]), key=lambda row: row["f1"])[:3],
+    )
+
+
+def _shared(context: ReportContext) -> dict[str, Any]:
+    """Variables of every template."""
+    result = context.result
+    return {
+        "run": context,
+        "result": result,
+        "metric_infos": METRICS,
+        "recipe": flatten(context.recipe),
+        "environment": flatten(context.environment),
+        "confusions": _confusions(result),
+        "show_matrix": len(result.labels) <= MATRIX_LABELS,
+        "skipped": skipped_steps(context.history),
+        "any_step": any(event.get("type") == "step" for event in context.history),
+    }
+
+
+def _confusions(result: EvalResult) -> list[dict[str, Any]]:
+    """The most frequent mistakes: label, prediction, rows, and their share of the label's rows."""
+    cells: list[dict[str, Any]] = [
+        {
+            "label": result.labels[row],
+            "prediction": result.labels[column],
+            "rows": count,
+            "share": count / sum(counts),
+        }
+        for row, counts in enumerate(result.confusion)
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    return sorted(cells, key=lambda cell: -cell["rows"])[:CONFUSIONS_SHOWN]
+
+
+def _heat(context: ReportContext) -> list[list[float]]:
+    """Shade of each cell of the confusion matrix in [0, 1]: its share of the row."""
+    return [[round(count / max(1, sum(counts)), 3) for count in counts] for counts in context.result.confusion]

@@ -1,0 +1,157 @@
+"""The evaluation in one sentence: does fine-tuning beat the baselines, and is the target reached."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from trimtab.core.errors import RecipeError
+from trimtab.evaluation.result import Interval, TargetVerdict
+from trimtab.metrics.classification import METRICS, get_metric
+
+MAX_DIGITS = 6
+EXAMPLE = "Write it as --target macro_f1=0.9 (recipe key: evaluation.target)."
+
+
+@dataclass(frozen=True)
+class Target:
+    """A goal for a metric.
+
+    Args:
+        metric: name in `METRICS`.
+        goal: value to reach: at least, or at most where lower is better.
+    """
+
+    metric: str
+    goal: float
+
+
+def parse_target(text: str) -> Target:
+    """Read a goal such as `macro_f1=0.9`.
+
+    Raises:
+        UnknownNameError: no metric has that name; the message offers the nearest.
+        RecipeError: not of the form metric=number, or a number that the metric cannot take.
+    """
+    name, equals, number = (part.strip() for part in text.partition("="))
+    if not equals or not name:
+        raise RecipeError(f"Target {text!r} is not of the form metric=number.", remedy=EXAMPLE)
+    metric = get_metric(name)
+    try:
+        goal = float(number)
+    except ValueError:
+        raise RecipeError(f"Target {text!r}: {number!r} is not a number.", remedy=EXAMPLE) from None
+    if not math.isfinite(goal) or not metric.minimum <= goal <= metric.maximum:
+        span = f"{metric.minimum:g} and {metric.maximum:g}" if math.isfinite(metric.maximum) else "0 and infinity"
+        raise RecipeError(f"Target {text!r}: {name} lies between {span}; found {number}.", remedy=EXAMPLE)
+    return Target(name, goal)
+
+
+def judge_target(target: Target, interval: Interval, *, confidence: float, rows: int, split: str) -> TargetVerdict:
+    """Whether the interval shows the target to be reached.
+
+    The goal counts as reached when the worse end of the interval (the lower one, or the upper one for metrics where
+    lower is better) is at the goal or better.
+    """
+    higher = METRICS[target.metric].higher_is_better
+    worse, best = (interval.low, interval.high) if higher else (interval.high, interval.low)
+    reached = _at_least(worse, target.goal, higher)
+    goal = f"{target.goal:g}"
+    value, low, high = (_number(number, target.goal) for number in (interval.value, interval.low, interval.high))
+    span = f"the {_percent(confidence)} interval {low} to {high}"
+    where = _where(rows, split)
+    better_side, worse_side = ("above", "below") if higher else ("below", "above")
+    if reached:
+        sentence = (
+            f"Target {target.metric}={goal} reached: the value is {value}, and {span} stays on its side, on {where}."
+        )
+    elif _at_least(interval.value, target.goal, higher):
+        side = "at" if interval.value == target.goal else better_side
+        sentence = (
+            f"Target {target.metric}={goal} not shown: the value {value} is {side} {goal}, but {span} reaches "
+            f"{worse_side}, on {where}."
+        )
+    elif _at_least(best, target.goal, higher):
+        sentence = (
+            f"Target {target.metric}={goal} missed: the value {value} is {worse_side} {goal}, though {span} "
+            f"still holds it, on {where}."
+        )
+    else:
+        sentence = (
+            f"Target {target.metric}={goal} missed: the value is {value}, and {span} lies wholly {worse_side}, on "
+            f"{where}."
+        )
+    return TargetVerdict(
+        target.metric, target.goal, interval.value, interval.low, interval.high, bool(reached), sentence
+    )
+
+
+def verdict_sentence(
+    *,
+    primary_metric: str,
+    primary: Interval,
+    difference_metric: str,
+    best_baseline: str | None,
+    difference: Interval | None,
+    confidence: float,
+    rows: int,
+    split: str,
+) -> str:
+    """One sentence on the model, beside the best baseline where there is one.
+
+    Args:
+        primary_metric: name of the metric reported.
+        primary: its value and interval.
+        difference_metric: the metric in which model and baseline are compared.
+        best_baseline: name of the baseline with the best value, or None.
+        difference: model − baseline with its paired interval, or None.
+        confidence: level of the intervals.
+        rows: rows judged.
+        split: where they come from, e.g. `test`.
+    """
+    where = _where(rows, split)
+    if best_baseline is None or difference is None:
+        span = f"{_percent(confidence)} interval {primary.low:.3f} to {primary.high:.3f}"
+        return (
+            f"Fine-tuning reaches {primary_metric} {primary.value:.3f} ({span}) on {where}; no baseline was compared."
+        )
+    against = f"the best baseline ({best_baseline})"
+    if difference.low > 0:
+        claim = f"Fine-tuning beats {against} by {_difference(difference.value, difference_metric)}"
+    elif difference.high < 0:
+        claim = f"Fine-tuning is worse than {against} by {_difference(-difference.value, difference_metric)}"
+        difference = Interval(-difference.value, -difference.high, -difference.low)
+    else:
+        claim = (
+            f"Fine-tuning cannot be told apart from {against}: the difference is "
+            f"{_difference(difference.value, difference_metric)}"
+        )
+    scale, digits = (100, 1) if METRICS[difference_metric].in_points else (1, 3)
+    low, high = (f"{scale * end:.{digits}f}" for end in (difference.low, difference.high))
+    return f"{claim} ({_percent(confidence)} interval {low} to {high}), on {where}."
+
+
+def _difference(value: float, metric: str) -> str:
+    return f"{100 * value:.1f} points of {metric}" if METRICS[metric].in_points else f"{value:.3f} of {metric}"
+
+
+def _at_least(value: float, goal: float, higher: bool) -> bool:
+    """Whether `value` is at `goal` or on its better side; NaN never is. Rounding in the last bits is forgiven."""
+    return value >= goal - 1e-12 if higher else value <= goal + 1e-12
+
+
+def _number(value: float, goal: float) -> str:
+    """`value` with as few decimals, from 3, as keep it on its side of `goal`: 0.8996 is not told as 0.900."""
+    for digits in range(3, MAX_DIGITS + 1):
+        text = f"{value:.{digits}f}"
+        if (float(text) >= goal) == (value >= goal) and (float(text) <= goal) == (value <= goal):
+            return text
+    return f"{value:.{MAX_DIGITS}f}"
+
+
+def _where(rows: int, split: str) -> str:
+    return f"{rows:,} {split} {'row' if rows == 1 else 'rows'}"
+
+
+def _percent(confidence: float) -> str:
+    return f"{100 * confidence:g} %"

@@ -1,0 +1,1 @@
+"""The wiring of recipe to objects: prepare, check, train, finish, resume, and use what was trained."""

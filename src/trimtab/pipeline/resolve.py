@@ -1,0 +1,81 @@
+"""What `auto` in a recipe becomes, once data and model are known; each choice with its reason."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from trimtab.config.recipe import AUTO, Recipe
+from trimtab.data.batching import steps_per_epoch
+from trimtab.strategies.base import Strategy
+from trimtab.tasks.base import Task
+from trimtab.training.precision import choose_precision
+
+# `num_epochs: auto` aims at this many optimizer steps, within the bounds.
+WANTED_STEPS = 300
+FEWEST_EPOCHS, MOST_EPOCHS = 3, 10
+
+TOKEN_BUDGET = {"cpu": 8192, "cuda": 65536}
+
+
+def infer_values(
+    recipe: Recipe, *, task: Task, strategy: Strategy, model_config: Any, train_rows: int, device: torch.device
+) -> dict[str, tuple[Any, str]]:
+    """The value and the reason for every key that is still `auto`, by dotted key."""
+    chosen: dict[str, tuple[Any, str]] = {}
+    if recipe.task.name == AUTO:
+        chosen["task"] = (task.name, "inferred from the data")
+    if recipe.optimizer.learning_rate == AUTO:
+        chosen["optimizer.learning_rate"] = strategy.default_learning_rate(hidden_size(model_config))
+    if recipe.training.num_epochs == AUTO:
+        chosen["training.num_epochs"] = _epochs(recipe, train_rows)
+    if recipe.training.max_tokens_per_batch == AUTO:
+        chosen["training.max_tokens_per_batch"] = (TOKEN_BUDGET.get(device.type, 8192), f"for {device.type}")
+    if recipe.training.precision == AUTO:
+        chosen["training.precision"] = choose_precision(AUTO, device)
+    if recipe.training.device == AUTO:
+        chosen["training.device"] = (device.type, "the fastest device found")
+    if recipe.evaluation.metric == AUTO:
+        chosen["evaluation.metric"] = (task.primary_metric(AUTO), f"the metric of {task.name}")
+    return chosen
+
+
+def _epochs(recipe: Recipe, rows: int) -> tuple[int, str]:
+    training = recipe.training
+    per_epoch = steps_per_epoch(rows, training.batch_size, training.gradient_accumulation_steps)
+    epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(WANTED_STEPS / per_epoch)))
+    return epochs, f"{rows} training rows, {epochs * per_epoch} steps"
+
+
+def hidden_size(config: Any) -> int:
+    """Width of the model's hidden states; 0 where the configuration does not say (convolutional networks)."""
+    for name in ("hidden_size", "d_model", "dim", "n_embd"):
+        value = getattr(config, name, None)
+        if isinstance(value, int):
+            return value
+    return 0
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device for `training.device`.
+
+    Raises:
+        RecipeError: the device is not one that this machine has.
+    """
+    from trimtab.core.errors import RecipeError
+
+    if wanted == AUTO:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = wanted.partition(":")[0]
+    if not present.get(kind, False):
+        available = ", ".join(name for name, there in present.items() if there)
+        raise RecipeError(
+            f"training.device: this machine has no {wanted!r} that torch {torch.__version__} can use.",
+            remedy=f"Available: {available}.",
+        )
+    return torch.device(wanted)

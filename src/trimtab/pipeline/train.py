@@ -1,0 +1,281 @@
+"""Training from a resolved recipe to a finished run, and resuming one."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trimtab.config.load import build_recipe
+from trimtab.config.origins import ResolvedRecipe
+from trimtab.config.recipe import AUTO
+from trimtab.core.errors import RunError
+from trimtab.core.events import EventLog, Listener
+from trimtab.core.runs import RunDirectory, new_run_path, open_run
+from trimtab.core.seeds import seed_torch
+from trimtab.data.loading import load_dataset
+from trimtab.data.report import DataReport, data_report
+from trimtab.pipeline.finish import finish
+from trimtab.pipeline.parts import Groundwork, Parts, build_parts, lay_groundwork
+from trimtab.pipeline.preflight import rehearse
+from trimtab.pipeline.store import check_disk, read_dataset, write_start
+from trimtab.training.checkpoints import CheckpointStore, restore
+from trimtab.training.engine import Engine, total_steps
+from trimtab.training.optimizers import build_optimizer
+from trimtab.training.records import Progress
+from trimtab.training.session import Judgement, Session
+
+RUNS = Path("runs")
+
+
+@dataclass
+class Timer:
+    """Seconds of each phase, for the report."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _began: float = field(default_factory=time.perf_counter)
+
+    def lap(self, phase: str) -> None:
+        """Charge the time since the last lap to `phase`."""
+        now = time.perf_counter()
+        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._began, 3)
+        self._began = now
+
+
+def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport]:
+    """Read the data, check recipe and model against them, and write the data report. No weights are read.
+
+    Raises:
+        TrimtabError: whatever cannot work.
+    """
+    recipe = resolved.recipe
+    dataset = load_dataset(source, recipe.data, seed=recipe.seed, task=recipe.task.name)
+    ground = lay_groundwork(recipe, dataset)
+    is_text = ground.task.modality == "text"
+    report = data_report(
+        dataset,
+        tokenizer=ground.context.processor if is_text else None,
+        max_length=ground.context.max_length if is_text else None,
+        options=recipe.data,
+        seed=recipe.seed,
+        model_name=recipe.model.name,
+    )
+    return ground, report
+
+
+def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = None) -> RunDirectory:
+    """Run a recipe on data from beginning to end.
+
+    Args:
+        resolved: recipe with origins; may hold `auto`.
+        source: path, id, DataFrame or `datasets` object.
+        listener: called with every event, for a progress display.
+
+    Returns:
+        The finished run's directory.
+    """
+    timer = Timer()
+    target = Path(resolved.recipe.output) if resolved.recipe.output else None
+    if target is not None:
+        _refuse_existing(target)
+    announce = EventLog(None)
+    if listener is not None:
+        announce.listen(listener)
+    announce.write("phase", 0, phase="data", message=f"Reading {_describe(source)}")
+    ground, report = check(resolved, source)
+    announce.write("report", 0, report=report.to_dict(), dataset=_summary(ground))
+    report.raise_if_refused(resolved.recipe.data.force)
+    timer.lap("data")
+    announce.write("phase", 0, phase="model", message=f"Loading {ground.source.name}")
+    parts = build_parts(resolved, ground)
+    timer.lap("model")
+    announce.write("phase", 0, phase="preflight", message="Pre-flight: one small batch the whole way")
+    rehearsal = rehearse(parts)
+    run = RunDirectory(target or new_run_path(RUNS, ground.dataset.name, parts.recipe.model.name))
+    check_disk(run.path, _bytes_needed(parts))
+    timer.lap("preflight")
+    if parts.accelerator.is_main_process:
+        run.create()
+        write_start(run, parts.resolved, parts.notes, ground.dataset)
+    parts.accelerator.wait_for_everyone()
+    events = _open_events(run, listener)
+    events.write("start", 0, **_start_fields(parts), preflight=rehearsal, run=str(run.path))
+    for finding in report.to_dict()["findings"]:
+        events.write("finding", 0, **finding)
+    seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
+    progress = Progress(token_budget=_token_budget(parts))
+    _train_and_finish(run, parts, events, progress, timer, checkpoint_folder=None)
+    return run
+
+
+def resume(path: Path, listener: Listener | None = None) -> RunDirectory:
+    """Go on with an interrupted run from its newest sound checkpoint, to the same weights as without interruption.
+
+    Raises:
+        RunError: there is no such run, or it is finished.
+        CheckpointError: the checkpoint lacks a part that an exact resume needs.
+    """
+    run = open_run(path)
+    if run.is_finished:
+        raise RunError(
+            f"The run {run.path} is finished.",
+            remedy=f"Judge it with 'trimtab evaluate {run.path} DATA', or train longer in a new run: trimtab train "
+            f"{run.path}/recipe.yaml --epochs N --output DIR",
+        )
+    timer = Timer()
+    events = _open_events(run, listener)
+    events.write("phase", 0, phase="model", message=f"Resuming {run.path}")
+    dataset = read_dataset(run)
+    resolved = build_recipe(file=run.recipe)
+    parts = build_parts(resolved, lay_groundwork(resolved.recipe, dataset))
+    seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
+    events.write("start", 0, **_start_fields(parts), run=str(run.path), resumed=True)
+    progress = Progress(token_budget=_token_budget(parts))
+    _train_and_finish(run, parts, events, progress, timer, checkpoint_folder=run.checkpoints)
+    return run
+
+
+def _train_and_finish(
+    run: RunDirectory,
+    parts: Parts,
+    events: EventLog,
+    progress: Progress,
+    timer: Timer,
+    checkpoint_folder: Path | None,
+) -> None:
+    """Run the session from a fresh start or from the newest sound checkpoint, then finish the run."""
+    store = CheckpointStore(run.checkpoints, parts.recipe.checkpoint.keep_last)
+    optimizer = build_optimizer(parts.model, parts.plan, parts.recipe.optimizer)
+    if checkpoint_folder is not None:
+        progress = _restore(store, parts, optimizer, events, progress)
+    engine = _engine(parts, optimizer, progress, events)
+    session = Session(
+        engine=engine,
+        model=parts.model,
+        evaluate=lambda: _judge(parts),
+        store=store,
+        events=events,
+        describe_rows=lambda rows: describe_rows(parts, rows),
+        resume_command=f"trimtab resume {shlex.quote(str(run.path))}",
+    )
+    session.run()
+    timer.lap("training")
+    finish(run, parts, store, engine.progress, events, timer)
+
+
+def _restore(
+    store: CheckpointStore, parts: Parts, optimizer: torch.optim.Optimizer, events: EventLog, fresh: Progress
+) -> Progress:
+    """Load the newest sound checkpoint; damaged ones are named, removed, and the one before is used."""
+    store.remove_torn()
+    checkpoint, faults = store.newest_sound()
+    for name, fault in faults.items():
+        events.write("action", 0, action="skip_checkpoint", checkpoint=name, reason=fault)
+    store.discard(list(faults))
+    if checkpoint is None:
+        events.write("action", 0, action="resume", checkpoint=None, message="No sound checkpoint: starting at step 0")
+        return fresh
+    progress = restore(checkpoint, parts.model, optimizer, process_index=parts.accelerator.process_index)
+    events.write("action", progress.step, action="resume", checkpoint=checkpoint.path.name)
+    return progress
+
+
+def _engine(parts: Parts, optimizer: torch.optim.Optimizer, progress: Progress, events: EventLog) -> Engine:
+    model = torch.compile(parts.model) if parts.recipe.training.compile else parts.model
+    engine = Engine(
+        model=parts.accelerator.prepare_model(model),
+        task=parts.ground.task,
+        examples=parts.examples["train"],
+        optimizer=optimizer,
+        accelerator=parts.accelerator,
+        recipe=parts.recipe,
+        precision=parts.recipe.training.precision,
+        progress=progress,
+        notify=lambda action, **fields: events.write("action", progress.step, action=action, **fields),
+    )
+    return engine
+
+
+def _judge(parts: Parts) -> Judgement:
+    """Evaluate on the validation rows, in the precision of training."""
+    task, examples = parts.ground.task, parts.examples["validation"]
+    predictions = parts.predictor(parts.recipe.training.precision).predict(examples)
+    values: dict[str, float | None] = {"loss": predictions.loss}
+    if examples.labels is not None:
+        values |= task.metrics(examples.labels, predictions.values)
+    metric = task.primary_metric(parts.recipe.evaluation.metric)
+    value = values[metric]
+    return Judgement(metric, float("nan") if value is None else value, task.higher_is_better(metric), values)
+
+
+def describe_rows(parts: Parts, rows: tuple[int, ...]) -> str:
+    """The rows of the user's files behind row indices of the training split, at most ten."""
+    frame = parts.ground.dataset.splits["train"].iloc[list(rows[:10])]
+    words = ", ".join(f"{source} row {row}" for source, row in zip(frame["source"], frame["row"], strict=True))
+    return words + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+
+
+def _open_events(run: RunDirectory, listener: Listener | None) -> EventLog:
+    events = EventLog(run.events)
+    if listener is not None:
+        events.listen(listener)
+    return events
+
+
+def _start_fields(parts: Parts) -> dict[str, Any]:
+    parameters = dict(parts.model.named_parameters())
+    trained = parts.plan.trained
+    return {
+        "total_steps": total_steps(parts.recipe, len(parts.examples["train"])),
+        "model": parts.recipe.model.name,
+        "strategy": parts.recipe.strategy.name,
+        "rows": {name: len(frame) for name, frame in parts.ground.dataset.splits.items()},
+        "parameters": sum(parameter.numel() for parameter in parameters.values()),
+        "trained_parameters": sum(p.numel() for name, p in parameters.items() if name in trained),
+        "device": str(parts.accelerator.device),
+        "precision": parts.recipe.training.precision,
+        "metric": parts.recipe.evaluation.metric,
+        "learning_rate": parts.recipe.optimizer.learning_rate,
+        "num_epochs": parts.recipe.training.num_epochs,
+        "notes": {**parts.notes, **{f"strategy.{i}": note for i, note in enumerate(parts.plan.notes)}},
+    }
+
+
+def _bytes_needed(parts: Parts) -> int:
+    """Room for the kept checkpoints, the best, the one being written, and the model: weights and two moments each."""
+    weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
+    trained = parts.plan.trained
+    moments = 2 * sum(p.numel() * p.element_size() for name, p in parts.model.named_parameters() if name in trained)
+    return (parts.recipe.checkpoint.keep_last + 2) * (weights + moments) + weights
+
+
+def _token_budget(parts: Parts) -> int:
+    budget = parts.recipe.training.max_tokens_per_batch
+    if budget == AUTO or isinstance(budget, str):
+        raise ValueError("training.max_tokens_per_batch is still 'auto': the recipe was not resolved")
+    return budget
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        RunDirectory(path).create()
+
+
+def _describe(source: Any) -> str:
+    return str(source) if isinstance(source, str | Path) else f"a {type(source).__name__}"
+
+
+def _summary(ground: Groundwork) -> dict[str, Any]:
+    dataset = ground.dataset
+    return {
+        "name": dataset.name,
+        "task": dataset.task,
+        "labels": dataset.labels,
+        "rows": {name: len(frame) for name, frame in dataset.splits.items()},
+        "held_out": dataset.held_out,
+        "notes": dataset.notes,
+    }

@@ -1,0 +1,204 @@
+"""A trained model, read back from a run or a model directory: predict and evaluate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trimtab.config.plugins import PluginSection, parse_options
+from trimtab.config.recipe import DataSection, EvaluationSection, ModelSection
+from trimtab.core.errors import RunError
+from trimtab.core.files import write_json
+from trimtab.core.registry import TASKS
+from trimtab.core.runs import RunDirectory
+from trimtab.data.dataset import Columns
+from trimtab.data.loading import load_labelled
+from trimtab.evaluation.baselines import baseline_predictions
+from trimtab.evaluation.evaluate import evaluate_classification
+from trimtab.evaluation.result import EvalResult
+from trimtab.models.loading import LoadedModel, load_model
+from trimtab.models.processors import max_length_of
+from trimtab.models.sources import resolve_model
+from trimtab.pipeline.resolve import TOKEN_BUDGET, choose_device
+from trimtab.tasks.base import Task, TaskContext
+from trimtab.training.inference import Predictor
+
+DESCRIPTION_FILE = "trimtab.json"
+
+
+def describe_model(folder: Path, task: Task, columns: Columns, metric: str, seed: int) -> None:
+    """Write beside a saved model what Trimtab needs to use it again: task, options, labels, columns, metric."""
+    write_json(
+        folder / DESCRIPTION_FILE,
+        {
+            "task": {"name": task.name, **task.options.model_dump()},
+            "labels": task.labels,
+            "columns": {"text": columns.text, "image": columns.image, "label": columns.label, "group": columns.group},
+            "metric": metric,
+            "seed": seed,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one input.
+
+    Args:
+        label: the likeliest class.
+        probability: its probability.
+        probabilities: probability of every class.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class TrainedModel:
+    """A model that Trimtab trained.
+
+    Args:
+        folder: the model directory: `save_pretrained` layout with `trimtab.json`.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+    """
+
+    def __init__(self, folder: Path, device: str = "auto") -> None:
+        self.folder = folder
+        self._description = _read_description(folder)
+        self._device = choose_device(device)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes; index = class id."""
+        return tuple(self._description["labels"])
+
+    @property
+    def columns(self) -> Columns:
+        """Columns of the data that it was trained on."""
+        columns = self._description["columns"]
+        return Columns(**{**columns, "text": tuple(columns["text"])})
+
+    @cached_property
+    def task(self) -> Task:
+        """The task with its options and labels."""
+        section = PluginSection.model_validate(self._description["task"])
+        task: Task = TASKS.get(section.name)(parse_options("task", section), self.labels)
+        return task
+
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        """Model and processor, read when first needed."""
+        loaded = load_model(
+            resolve_model(str(self.folder)),
+            auto_class=self.task.auto_class,
+            labels=self.labels,
+            section=ModelSection(name=str(self.folder)),
+            modality=self.task.modality,
+        )
+        loaded.model.to(self._device)
+        return loaded
+
+    def training_rows(self) -> pd.DataFrame | None:
+        """The rows that the model was trained on, or None for a model directory outside of its run."""
+        path = RunDirectory(self.folder.parent).data / "train.parquet"
+        return pd.read_parquet(path) if path.is_file() else None
+
+    def probabilities(self, frame: pd.DataFrame) -> np.ndarray:
+        """Class probabilities of the rows of a canonical frame, float32 `[rows, classes]`."""
+        if frame.empty:
+            return np.zeros((0, len(self.labels)), dtype=np.float32)
+        processor = self.loaded.processor
+        is_text = self.task.modality == "text"
+        context = TaskContext(processor, max_length_of(processor, self.loaded.model.config) if is_text else 0)
+        predictor = Predictor(
+            model=self.loaded.model,
+            task=self.task,
+            device=self._device,
+            precision="fp32",
+            token_budget=TOKEN_BUDGET.get(self._device.type, TOKEN_BUDGET["cpu"]),
+        )
+        unlabelled = frame.drop(columns="label", errors="ignore")
+        return predictor.predict(self.task.encode(unlabelled, context)).values
+
+    def predictions(self, frame: pd.DataFrame) -> list[Prediction]:
+        """One `Prediction` for each row of a canonical frame."""
+        return [
+            Prediction(
+                label=self.labels[int(row.argmax())],
+                probability=float(row.max()),
+                probabilities={label: float(value) for label, value in zip(self.labels, row, strict=True)},
+            )
+            for row in self.probabilities(frame)
+        ]
+
+    def evaluate(self, source: Any, data: DataSection, section: EvaluationSection) -> tuple[EvalResult, pd.DataFrame]:
+        """Judge the model on labelled data, beside the baselines where the run still has its training rows.
+
+        Args:
+            source: path, id, DataFrame or `datasets` object with the label column.
+            data: how to read it; column names default to those of the training data.
+            section: metric, target, intervals.
+
+        Returns:
+            The result, and the rows it was judged on.
+
+        Raises:
+            DataError: the data cannot be read, or hold labels that the model does not know.
+        """
+        frame = load_labelled(source, data, self.columns, self.task.name, self.labels)
+        labels = np.array([self.labels.index(label) for label in frame["label"]], dtype=np.int64)
+        metric = self._description["metric"] if section.metric == "auto" else section.metric
+        probabilities = self.probabilities(frame)
+        training = self.training_rows() if section.baselines else None
+        baselines = {} if training is None else baseline_predictions(self.task.name, training, frame, self.labels)
+        result = evaluate_classification(
+            labels,
+            probabilities,
+            self.labels,
+            split=str(source) if isinstance(source, str | Path) else "data",
+            section=section,
+            primary_metric=self.task.primary_metric(metric),
+            seed=int(self._description["seed"]),
+            baseline_predictions=baselines,
+        )
+        return result, frame
+
+
+def find_model(path: Path) -> Path:
+    """The model directory of a run, or `path` itself when it is one.
+
+    Raises:
+        RunError: nothing is there, or the run has not finished.
+    """
+    if (path / DESCRIPTION_FILE).is_file():
+        return path
+    run = RunDirectory(path)
+    if (run.model / DESCRIPTION_FILE).is_file():
+        return run.model
+    if run.recipe.is_file():
+        raise RunError(f"The run {path} has no model yet: it is not finished.", remedy=f"Go on with: trimtab resume {path}")
+    raise RunError(
+        f"{path} is neither a run directory nor a model that Trimtab trained."
+        if path.exists()
+        else f"There is no run at {path}.",
+        remedy="Name the directory that 'trimtab train' printed, or list the runs with: trimtab runs [FOLDER]",
+    )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        description["task"], description["labels"], description["columns"], description["metric"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{folder / DESCRIPTION_FILE} cannot be read: {type(error).__name__}: {error}.",
+            remedy="The model directory is damaged; train again, or copy it again from where it came.",
+        ) from error
+    return description

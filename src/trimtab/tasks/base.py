@@ -1,0 +1,142 @@
+"""What a task is, and what the classification tasks share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from trimtab.config.plugins import PluginOptions
+from trimtab.data.batching import Batch
+from trimtab.metrics.classification import get_metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+Modality = Literal["text", "image"]
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What a task needs to know of the model to encode for it.
+
+    Args:
+        processor: tokenizer or image processor.
+        max_length: tokens that the model can read; 0 for images.
+    """
+
+    processor: Any
+    max_length: int = 0
+
+
+class Examples(ABC):
+    """Encoded rows, ready to be collated in any order.
+
+    Attributes:
+        lengths: size of each row in tokens (image patches), `[rows]`.
+        labels: class of each row, `[rows]`; None when the rows have none.
+    """
+
+    lengths: np.ndarray
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @abstractmethod
+    def collate(self, rows: np.ndarray) -> Batch:
+        """The rows `rows` (`[n]`) padded to one batch."""
+
+
+class Task(ABC):
+    """A kind of thing to learn. Subclasses live one a file and register by name.
+
+    Args:
+        options: the task's own part of the recipe.
+        labels: names of the classes; index = class id.
+    """
+
+    name: ClassVar[str]
+    modality: ClassVar[Modality]
+    auto_class: ClassVar[str]
+    pipeline_name: ClassVar[str]
+    Options: ClassVar[type[PluginOptions]]
+
+    def __init__(self, options: PluginOptions, labels: tuple[str, ...]) -> None:
+        self.options = options
+        self.labels = labels
+
+    @abstractmethod
+    def encode(self, frame: pd.DataFrame, context: TaskContext) -> Examples:
+        """Encode the rows of a canonical frame; labels are taken along when the frame has them."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, batch: Batch) -> tuple[torch.Tensor, int]:
+        """The summed loss of a batch and its weight (examples or tokens), to be divided once an optimizer step."""
+
+    @abstractmethod
+    def predict(self, outputs: Any) -> torch.Tensor:
+        """Predictions as float32 `[batch, …]`."""
+
+    @abstractmethod
+    def metrics(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """All metrics of predictions against labels."""
+
+    @abstractmethod
+    def primary_metric(self, wanted: str) -> str:
+        """The metric that chooses the best checkpoint: `wanted`, or the task's own for `auto`."""
+
+    @abstractmethod
+    def higher_is_better(self, metric: str) -> bool:
+        """Whether larger values of `metric` are better."""
+
+
+class ClassificationTask(Task):
+    """One label out of several for each row: cross-entropy, probabilities, classification metrics."""
+
+    def loss(self, outputs: Any, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Cross-entropy summed over the rows of the batch, in float32, and the number of rows."""
+        import torch.nn.functional as functional
+
+        if batch.labels is None:
+            raise ValueError("a batch without labels has no loss")
+        total = functional.cross_entropy(outputs.logits.float(), batch.labels, reduction="sum")
+        return total, len(batch.labels)
+
+    def predict(self, outputs: Any) -> torch.Tensor:
+        """Class probabilities, `[batch, classes]`."""
+        probabilities: torch.Tensor = outputs.logits.float().softmax(dim=-1)
+        return probabilities
+
+    def metrics(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """Metrics of probabilities `[rows, classes]` against class ids `[rows]`."""
+        from trimtab.metrics import classification
+
+        confusion = classification.confusion_matrix(labels, predictions.argmax(axis=1), len(self.labels))
+        values = {name: float(value) for name, value in classification.classification_metrics(confusion).items()}
+        values["log_loss"] = float(classification.log_loss(labels, predictions))
+        values["ece"] = float(classification.expected_calibration_error(labels, predictions))
+        return values
+
+    def primary_metric(self, wanted: str) -> str:
+        """`macro_f1` for `auto`.
+
+        Raises:
+            UnknownNameError: no metric is called `wanted`.
+        """
+        return "macro_f1" if wanted == "auto" else get_metric(wanted).name
+
+    def higher_is_better(self, metric: str) -> bool:
+        """Whether larger values of `metric` are better."""
+        return get_metric(metric).higher_is_better
+
+
+def class_ids(frame: pd.DataFrame, labels: tuple[str, ...]) -> np.ndarray | None:
+    """Class id of each row of a canonical frame, `[rows]`; None when it has no labels."""
+    if "label" not in frame.columns:
+        return None
+    positions = {label: index for index, label in enumerate(labels)}
+    return np.array([positions[label] for label in frame["label"]], dtype=np.int64)

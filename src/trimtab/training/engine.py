@@ -1,0 +1,294 @@
+"""The one training loop: a generator that yields a `StepRecord` an optimizer step.
+
+Everything else (evaluation, checkpoints, progress, monitors) stands outside and reads the records. The loss is summed
+over the rows of a step, in as many pieces as the token budget wants, and divided once by the step's whole weight, over
+all processes; so neither accumulation nor the budget nor the number of processes changes the gradient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from trimtab.config.recipe import Recipe
+from trimtab.core.errors import NonFiniteError, OutOfMemoryError
+from trimtab.data.batching import cut_by_budget, plan_epoch, steps_per_epoch
+from trimtab.strategies.base import train_mode
+from trimtab.tasks.base import Examples, Task
+from trimtab.training.optimizers import set_rates
+from trimtab.training.precision import autocast
+from trimtab.training.records import Progress, StepRecord
+from trimtab.training.schedules import rate_factor, warmup_steps
+
+Notify = Callable[..., None]
+
+
+@dataclass
+class Engine:
+    """What the loop works on.
+
+    Args:
+        model: the model on its device, wrapped for several processes where there are several.
+        task: gives the loss.
+        examples: the encoded training rows.
+        optimizer: over the parameters that train.
+        accelerator: device, processes, backward.
+        recipe: resolved, no value left `auto`.
+        precision: `bf16` or `fp32`.
+        progress: where the run stands; the loop moves it on.
+        notify: called with (action, **fields) when the loop acts by itself, as when memory runs out.
+    """
+
+    model: nn.Module
+    task: Task
+    examples: Examples
+    optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
+    recipe: Recipe
+    precision: str
+    progress: Progress
+    notify: Notify
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        training = self.recipe.training
+        return steps_per_epoch(len(self.examples), training.batch_size, training.gradient_accumulation_steps)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return total_steps(self.recipe, len(self.examples))
+
+    def steps(self) -> Iterator[StepRecord]:
+        """Train from where `progress` stands to the end, yielding after each step.
+
+        Raises:
+            NonFiniteError: several steps in a row gave no finite loss or gradient.
+            OutOfMemoryError: a single row does not fit the device.
+        """
+        train_mode(self.model)
+        plan: list[list[np.ndarray]] = []
+        planned_epoch = -1
+        while self.progress.step < self.total_steps:
+            epoch, position = divmod(self.progress.step, self.steps_per_epoch)
+            if epoch != planned_epoch:
+                plan, planned_epoch = self._plan(epoch), epoch
+            yield self._step(plan[position])
+
+    def _plan(self, epoch: int) -> list[list[np.ndarray]]:
+        training = self.recipe.training
+        return plan_epoch(
+            self.examples.lengths,
+            batch_size=training.batch_size,
+            accumulation=training.gradient_accumulation_steps,
+            seed=self.recipe.seed,
+            epoch=epoch,
+        )
+
+    def _step(self, batches: list[np.ndarray]) -> StepRecord:
+        """Take one optimizer step over the rows of `batches`, and move `progress` on."""
+        began = time.perf_counter()
+        number = self.progress.step + 1
+        schedule = self.recipe.schedule
+        factor = rate_factor(schedule.name, number, self.total_steps, warmup_steps(schedule, self.total_steps))
+        rates = set_rates(self.optimizer, factor)
+        sums = self._accumulate_within_memory(batches, number)
+        loss = sums.loss / sums.weight
+        norm = self._divide_and_clip(sums.weight) if math.isfinite(loss) else math.nan
+        skipped = _why_skipped(loss, norm)
+        if skipped is None:
+            self.optimizer.step()
+            self.progress.nonfinite_in_row = 0
+        else:
+            self.progress.nonfinite_in_row += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        seconds = time.perf_counter() - began
+        self.progress.step = number
+        self.progress.examples += sum(len(rows) for rows in batches)
+        self.progress.seconds += seconds
+        record = StepRecord(
+            step=number,
+            epoch=number / self.steps_per_epoch,
+            loss=loss if math.isfinite(loss) else None,
+            learning_rates=rates,
+            grad_norm=norm if math.isfinite(norm) else None,
+            weight=int(sums.weight),
+            tokens=sums.tokens,
+            padded_tokens=sums.padded_tokens,
+            pieces=sums.pieces,
+            seconds=seconds,
+            skipped=skipped,
+            rows=tuple(int(row) for rows in batches for row in rows) if skipped else (),
+        )
+        return record
+
+    def check_finite(self, record: StepRecord, row_numbers: Callable[[tuple[int, ...]], str]) -> None:
+        """Stop the run when too many steps in a row were skipped.
+
+        Args:
+            record: the step just taken.
+            row_numbers: turns row indices into words that lead to the rows in the user's files.
+
+        Raises:
+            NonFiniteError: with the step, the rows, and what to try.
+        """
+        limit = self.recipe.training.max_nonfinite_steps
+        if record.skipped is None or self.progress.nonfinite_in_row < limit:
+            return
+        raise NonFiniteError(
+            f"Step {record.step}: {record.skipped}, for the {limit}. step in a row. The weights are those before the first "
+            f"of them. Rows of this step: {row_numbers(record.rows)}.",
+            remedy=f"Try a lower rate (--learning-rate {self.optimizer.param_groups[0]['base_lr'] / 10:g}), "
+            "training.precision=fp32, or training.max_grad_norm=0.5; look at the rows named for values that are not "
+            "text or not images.",
+        )
+
+    def _accumulate_within_memory(self, batches: list[np.ndarray], number: int) -> _Sums:
+        """Run the backward passes of a step; where memory runs out, halve the token budget and do the step again."""
+        while True:
+            random_state = _device_random_state(self.accelerator.device)
+            try:
+                return self._accumulate(batches)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0][:200]
+            # Outside the except block, so that the traceback no longer holds the activations.
+            self._shrink_budget(number, reason)
+            _set_device_random_state(self.accelerator.device, random_state)
+
+    def _shrink_budget(self, number: int, reason: str) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        release_memory()
+        longest = int(self.examples.lengths.max())
+        if self.progress.token_budget <= longest:
+            raise OutOfMemoryError(
+                f"Step {number}: the device's memory does not hold a single row of {longest} tokens ({reason}).",
+                remedy="Try training.gradient_checkpointing=true, a smaller task.max_length, --strategy partial, or a "
+                "smaller model.",
+            )
+        before = self.progress.token_budget
+        self.progress.token_budget = max(longest, before // 2)
+        self.notify("shrink_token_budget", before=before, after=self.progress.token_budget, reason=reason)
+
+    def _accumulate(self, batches: list[np.ndarray]) -> _Sums:
+        """Forward and backward over every piece of this process's share; gradients are left as sums."""
+        sums = _Sums()
+        lengths, budget = self.examples.lengths, self.progress.token_budget
+        pieces = [piece for rows in batches for piece in cut_by_budget(self._share(rows), lengths, budget)]
+        # Every process must take part in the exchange of gradients: one without a row adds a row that counts nothing.
+        counts = 1 if pieces else 0
+        pieces = pieces or [batches[0][:1]]
+        device = self.accelerator.device
+        losses: list[torch.Tensor] = []
+        for index, piece in enumerate(pieces):
+            batch = self.examples.collate(piece).to(device)
+            last = index == len(pieces) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+                with autocast(device, self.precision):
+                    outputs = self.model(**batch.inputs)
+                loss, weight = self.task.loss(outputs, batch)
+                self.accelerator.backward(loss * counts)
+            losses.append(loss.detach() * counts)
+            sums.weight += weight * counts
+            sums.tokens += batch.tokens * counts
+            sums.padded_tokens += batch.padded_tokens * counts
+        sums.pieces = len(pieces)
+        sums.loss = float(torch.stack(losses).sum())
+        return self._over_processes(sums)
+
+    def _share(self, rows: np.ndarray) -> np.ndarray:
+        """This process's rows of a batch; none where the batch has fewer rows than there are processes."""
+        return rows[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def _over_processes(self, sums: _Sums) -> _Sums:
+        """Sum loss, weight and tokens over all processes."""
+        if self.accelerator.num_processes == 1:
+            return sums
+        values = torch.tensor(
+            [sums.loss, sums.weight, sums.tokens, sums.padded_tokens],
+            dtype=torch.float64,
+            device=self.accelerator.device,
+        )
+        loss, weight, tokens, padded = self.accelerator.reduce(values, reduction="sum").tolist()
+        return _Sums(loss=loss, weight=int(weight), tokens=int(tokens), padded_tokens=int(padded), pieces=sums.pieces)
+
+    def _divide_and_clip(self, weight: int) -> float:
+        """Divide the summed gradients by the step's weight, clip them, and return their norm before clipping."""
+        parameters = [
+            parameter
+            for group in self.optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        # Several processes average their gradients; the sum over all rows is that average times their number.
+        torch._foreach_mul_(gradients, self.accelerator.num_processes / weight)
+        norm = nn.utils.get_total_norm(gradients)
+        limit = self.recipe.training.max_grad_norm
+        if limit is not None:
+            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        return float(norm)
+
+
+@dataclass
+class _Sums:
+    """Sums over the pieces of a step."""
+
+    loss: float = 0.0
+    weight: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    pieces: int = 0
+
+
+def total_steps(recipe: Recipe, rows: int) -> int:
+    """Optimizer steps of a whole run over `rows` training rows."""
+    training = recipe.training
+    if isinstance(training.num_epochs, str):
+        raise ValueError("training.num_epochs is still 'auto': the recipe was not resolved")
+    steps = training.num_epochs * steps_per_epoch(rows, training.batch_size, training.gradient_accumulation_steps)
+    return steps if training.max_steps is None else min(steps, training.max_steps)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is a lack of memory of the device or of the machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def release_memory() -> None:
+    """Give freed memory back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _why_skipped(loss: float, norm: float) -> str | None:
+    if not math.isfinite(loss):
+        return f"the loss is {'NaN' if math.isnan(loss) else 'infinite'}"
+    if not math.isfinite(norm):
+        return f"the gradient is {'NaN' if math.isnan(norm) else 'infinite'}"
+    return None
+
+
+def _device_random_state(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_device_random_state(device: torch.device, state: tuple[torch.Tensor, torch.Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)

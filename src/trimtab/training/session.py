@@ -1,0 +1,145 @@
+"""A run of the loop with all that goes along with it: evaluations, checkpoints, events and signals.
+
+What evaluates is a callable given from outside; this room knows nothing of metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+
+from trimtab.core.errors import InterruptedRun
+from trimtab.core.events import EventLog
+from trimtab.training.checkpoints import CheckpointStore, random_states, summary
+from trimtab.training.engine import Engine
+from trimtab.training.records import StepRecord
+from trimtab.training.signals import StopRequest
+from trimtab.strategies.base import train_mode
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an evaluation during training gives.
+
+    Args:
+        metric: name of the metric that chooses the best checkpoint.
+        value: its value.
+        higher_is_better: its direction.
+        values: all metrics and the loss.
+    """
+
+    metric: str
+    value: float
+    higher_is_better: bool
+    values: dict[str, float | None]
+
+
+@dataclass
+class Session:
+    """Drives the engine to its end.
+
+    Args:
+        engine: the loop.
+        model: the bare model, whose weights a checkpoint holds.
+        evaluate: judges the model on the validation rows.
+        store: the run's checkpoints.
+        events: the run's record.
+        describe_rows: turns row indices of training rows into words that lead to the user's files.
+        resume_command: what to type after an interruption.
+    """
+
+    engine: Engine
+    model: nn.Module
+    evaluate: Callable[[], Judgement]
+    store: CheckpointStore
+    events: EventLog
+    describe_rows: Callable[[tuple[int, ...]], str]
+    resume_command: str
+
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises:
+            InterruptedRun: a signal came; a checkpoint was written.
+            NonFiniteError, OutOfMemoryError: see `Engine.steps`.
+        """
+        with StopRequest() as stop:
+            for record in self.engine.steps():
+                self._after_step(record)
+                signal_name = self._stop_wanted(stop)
+                if signal_name is not None and record.step < self.engine.total_steps:
+                    self._save()
+                    self._write("action", action="interrupted", signal=signal_name)
+                    raise InterruptedRun(signal_name, self.resume_command)
+        self._save()
+
+    def _after_step(self, record: StepRecord) -> None:
+        self._write("step", **record.to_event())
+        self.engine.check_finite(record, self.describe_rows)
+        improved = False
+        if self._is_due(record.step, self.engine.recipe.evaluation.every_steps):
+            improved = self._evaluate(record)
+        every = self.engine.recipe.checkpoint.every_steps
+        if improved or self._is_due(record.step, every or self.engine.recipe.evaluation.every_steps):
+            self._save()
+
+    def _is_due(self, step: int, every: int | None) -> bool:
+        """Whether something done every `every` steps (each epoch when None) is due after `step`."""
+        return step == self.engine.total_steps or step % (every or self.engine.steps_per_epoch) == 0
+
+    def _evaluate(self, record: StepRecord) -> bool:
+        """Evaluate, note it, and say whether it is the best so far."""
+        judgement = self.evaluate()
+        train_mode(self.engine.model)
+        progress = self.engine.progress
+        improved = _is_better(judgement, progress.best_value)
+        if improved:
+            progress.best_value, progress.best_step = judgement.value, record.step
+        self._write(
+            "evaluation",
+            epoch=round(record.epoch, 4),
+            split="validation",
+            metric=judgement.metric,
+            metrics=judgement.values,
+            best=improved,
+        )
+        return improved
+
+    def _save(self) -> None:
+        accelerator = self.engine.accelerator
+        random = random_states(accelerator.process_index)
+        if accelerator.num_processes > 1:
+            gathered: list[tuple[str, torch.Tensor]] = gather_object(list(random.items()))
+            random = dict(gathered)
+        if accelerator.is_main_process:
+            known = {checkpoint.step for checkpoint in self.store.all()}
+            checkpoint = self.store.save(self.model, self.engine.optimizer, self.engine.progress, random)
+            if checkpoint.step not in known:
+                self._write("checkpoint", **summary(checkpoint))
+        accelerator.wait_for_everyone()
+
+    def _stop_wanted(self, stop: StopRequest) -> str | None:
+        """The signal that any process received: all must stop at the same step."""
+        accelerator = self.engine.accelerator
+        if accelerator.num_processes == 1:
+            return stop.received
+        received = [name for name in gather_object([stop.received]) if name]
+        return received[0] if received else None
+
+    def _write(self, kind: str, **fields: Any) -> None:
+        if self.engine.accelerator.is_main_process:
+            self.events.write(kind, self.engine.progress.step, **fields)
+
+
+def _is_better(judgement: Judgement, best: float | None) -> bool:
+    if not math.isfinite(judgement.value):
+        return False
+    if best is None:
+        return True
+    return judgement.value > best if judgement.higher_is_better else judgement.value < best
