@@ -35,7 +35,8 @@ LARGEST_DIFFERENCE = 1e-4
 BATCH_NORM_EPSILON = 1e-5
 CLASSIFIER_DROPOUT = 0.2
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.1, 1.3, 1.4)
+# Below 0.35 torchvision adds its input to the first block's output, as their channels are equal; transformers does not.
+WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4)
 # Blocks 2 to 17 of torchvision: the first of each stage halves the resolution, or not.
 STRIDES = (2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 # Some ImageNet classes by their index, to notice labels in another order.
@@ -64,8 +65,9 @@ def torchvision_forward(tensors: dict[str, Tensor], images: Tensor) -> Tensor:
 
     values = functional.relu6(layer(images, "features.0.0", "features.0.1", stride=2))
     block = "features.1.conv"
-    values = functional.relu6(layer(values, f"{block}.0.0", f"{block}.0.1", depthwise=True))
-    values = layer(values, f"{block}.1", f"{block}.2")
+    inner = functional.relu6(layer(values, f"{block}.0.0", f"{block}.0.1", depthwise=True))
+    inner = layer(inner, f"{block}.1", f"{block}.2")
+    values = values + inner if values.shape[1] == inner.shape[1] else inner
     for index, stride in enumerate(STRIDES, start=2):
         block = f"features.{index}.conv"
         inner = functional.relu6(layer(values, f"{block}.0.0", f"{block}.0.1"))

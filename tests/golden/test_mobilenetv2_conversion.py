@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
 
 from trimtab.core.errors import ModelError
 from trimtab.models.blocks import map_blocks
@@ -56,16 +57,19 @@ class InvertedResidual(nn.Module):
 
 class TorchvisionMobileNetV2(nn.Module):
     """The module tree of torchvision's `mobilenet_v2`, whose names are those of its state dict: an independent
-    witness beside the functional version of the script. Width multiplier 0.25: every number of channels is that of
-    table 2 of Sandler et al. 2018 times 0.25, in multiples of 8."""
+    witness beside the functional version of the script. Numbers of channels: those of table 2 of Sandler et al. 2018
+    times the width, in multiples of 8."""
 
-    STAGES = ((1, 8, 1, 1), (6, 8, 2, 2), (6, 8, 3, 2), (6, 16, 4, 2), (6, 24, 3, 1), (6, 40, 3, 2), (6, 80, 1, 1))
+    CHANNELS = MappingProxyType({0.5: (16, 8, 16, 16, 32, 48, 80, 160), 0.25: (8, 8, 8, 8, 16, 24, 40, 80)})
+    REPEATS = (1, 2, 3, 4, 3, 3, 1)
+    STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
-    def __init__(self) -> None:
+    def __init__(self, width: float) -> None:
         super().__init__()
-        channels = 8
+        channels, *stages = self.CHANNELS[width]
         features: list[nn.Module] = [ConvNormActivation(3, channels, stride=2)]
-        for expansion, outputs, repeats, first_stride in self.STAGES:
+        for outputs, repeats, first_stride in zip(stages, self.REPEATS, self.STRIDES, strict=True):
+            expansion = 1 if len(features) == 1 else 6
             for index in range(repeats):
                 features.append(InvertedResidual(channels, outputs, first_stride if index == 0 else 1, expansion))
                 channels = outputs
@@ -77,11 +81,10 @@ class TorchvisionMobileNetV2(nn.Module):
         return self.classifier(self.features(images).mean(dim=(2, 3)))
 
 
-@pytest.fixture(scope="module")
-def original() -> TorchvisionMobileNetV2:
+def make_original(width: float) -> TorchvisionMobileNetV2:
     """Random weights whose statistics are those of data, so that no activation dies or saturates."""
     torch.manual_seed(0)
-    model = TorchvisionMobileNetV2()
+    model = TorchvisionMobileNetV2(width)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -91,6 +94,11 @@ def original() -> TorchvisionMobileNetV2:
         for _ in range(2):
             model.train()(torch.randn(8, 3, SIZE, SIZE))
     return model.eval()
+
+
+@pytest.fixture(scope="module")
+def original() -> TorchvisionMobileNetV2:
+    return make_original(0.5)
 
 
 @pytest.fixture
@@ -108,7 +116,9 @@ def convert(script: ModuleType, source: Path, output: Path) -> dict[str, float]:
     return script.convert(source, output, labels=labels, image_size=SIZE, photos=[])
 
 
-def test_functional_version_is_torchvisions(script: ModuleType, original: TorchvisionMobileNetV2) -> None:
+@pytest.mark.parametrize("width", [0.5, 0.25])
+def test_functional_version_is_torchvisions(script: ModuleType, width: float) -> None:
+    original = make_original(width)
     images = torch.randn(4, 3, SIZE, SIZE)
     with torch.inference_mode():
         expected, found = original(images), script.torchvision_forward(original.state_dict(), images)
@@ -128,7 +138,7 @@ def test_converted_model_has_equal_logits(
         "config.json", "model.safetensors", "preprocessor_config.json", CHECKSUM_FILE,
     }  # fmt: skip
     model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
-    for size in (SIZE, 75):  # an odd size: where the padding of TensorFlow would differ most
+    for size in (SIZE, 75):  # an odd size too: strides then round
         images = torch.randn(4, 3, size, size)
         with torch.inference_mode():
             assert torch.allclose(model(images).logits, original(images), atol=1e-4)
@@ -138,7 +148,7 @@ def test_converted_model_has_equal_logits(
     assert len(model.config.label2id) == CLASSES
     assert map_blocks(model).depth == 16
     processor = AutoImageProcessor.from_pretrained(tmp_path / "out", backend="pil")
-    assert (processor.image_mean, processor.image_std) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert [*processor.image_mean, *processor.image_std] == [0.485, 0.456, 0.406, 0.229, 0.224, 0.225]
     assert dict(processor.size)["shortest_edge"] == SIZE * 8 // 7
 
 
@@ -156,11 +166,19 @@ def test_padding_of_tensorflow_would_be_noticed(
     script: ModuleType, original: TorchvisionMobileNetV2, source: Path, tmp_path: Path
 ) -> None:
     convert(script, source, tmp_path / "out")
-    model = script.build_model(original.state_dict(), [str(index) for index in range(CLASSES)], SIZE)
+    config = MobileNetV2Config.from_pretrained(tmp_path / "out")
     images = torch.randn(2, 3, SIZE, SIZE)
-    assert script.largest_difference(original.state_dict(), model, images) <= 1e-4
-    model.config.tf_padding = True
-    assert script.largest_difference(original.state_dict(), model, images) > 1e-3
+    for tf_padding in (False, True):
+        config.tf_padding = tf_padding
+        model = MobileNetV2ForImageClassification.from_pretrained(tmp_path / "out", config=config).eval()
+        difference = script.largest_difference(original.state_dict(), model, images)
+        assert difference > 1e-3 if tf_padding else difference <= 1e-4
+
+
+def test_width_that_transformers_cannot_build_is_refused(script: ModuleType, source: Path, tmp_path: Path) -> None:
+    save_file(make_original(0.25).state_dict(), source / "model.safetensors")
+    with pytest.raises(ModelError, match="No MobileNetV2 of a known width"):
+        convert(script, source, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("remove", "add"), [("features.3.conv.1.0.weight", None), (None, "features.19.weight")])
@@ -216,8 +234,8 @@ def test_real_imagenet_weights(script: ModuleType, shared_data: Path, tmp_path: 
     assert labels == {"ants": "ant, emmet, pismire", "bees": "bee"}
     right = total = 0
     for name, paths in files.items():
-        for start in range(0, len(paths), 16):
-            images = script.prepare_photos(tmp_path / "out", paths[start : start + 16])
+        for start in range(0, len(paths), 8):
+            images = script.prepare_photos(tmp_path / "out", paths[start : start + 8])
             with torch.inference_mode():
                 found = [model.config.id2label[index] for index in model(images).logits.argmax(dim=1).tolist()]
             right += found.count(labels[name])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,15 +19,15 @@ import click
 from trimtab.cli.failures import describe_failure, show_failure
 from trimtab.core.errors import EXIT_FAILURE, nearest
 
-# Name -> module and one line of help, so that `trimtab --help` imports no command.
+# Name -> module and the first line of its help (a test compares them), so that `trimtab --help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("trimtab.cli.train", "Fine-tune a model on your data, evaluate it, and keep it."),
-    "evaluate": ("trimtab.cli.evaluate", "Measure a trained model on data with labels."),
-    "predict": ("trimtab.cli.predict", "Predict labels for texts, images or a file of them."),
-    "check": ("trimtab.cli.check", "Report on data before training: columns, labels, duplicates, leakage."),
+    "train": ("trimtab.cli.train", "Fine-tune a model on DATA, evaluate it, and keep it."),
+    "evaluate": ("trimtab.cli.evaluate", "Judge the model of RUN on DATA, with intervals and beside the baselines."),
+    "predict": ("trimtab.cli.predict", "Predict labels for each TEXT (or image file), or for the rows of --file."),
+    "check": ("trimtab.cli.check", "Report on DATA before training, as the model would see them."),
     "recipe": ("trimtab.cli.recipe", "Print a commented recipe with every option and its default."),
     "runs": ("trimtab.cli.runs", "List the runs in a folder with their results."),
-    "resume": ("trimtab.cli.resume", "Go on with a run that was stopped."),
+    "resume": ("trimtab.cli.resume", "Go on with RUN from its newest sound checkpoint."),
 }
 
 
@@ -106,6 +107,7 @@ def _debug_option() -> click.Option:
 
 
 @click.group(
+    "trimtab",
     cls=CommandGroup,
     invoke_without_command=True,
     params=[_debug_option()],
@@ -122,6 +124,10 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """Entry point of the `trimtab` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # Where the terminal cannot show a character (`…`, a Chinese label), show its code in place of failing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     cli.main()
     raise SystemExit(0)
 

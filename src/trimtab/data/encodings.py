@@ -73,11 +73,11 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
         return Decoded(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError as error:
         offset = error.start
-    damaged = data.decode("utf-8", "replace")
-    replaced = damaged.count("\ufffd")
-    if sum(ord(character) > 127 for character in damaged) > 6 * replaced:
-        raise _not_text(data, name, offset, f"the rest is UTF-8, {replaced} places are not")
-    return _guessed(data, name, _eight_bit(data, offset), "")
+    sample = _around(data, offset)
+    damaged = sample.decode("utf-8", "replace")
+    if sum(ord(character) > 127 for character in damaged) > 6 * damaged.count("\ufffd"):
+        raise _not_text(data, name, offset, "the text around it is UTF-8, so the file is damaged")
+    return _guessed(data, name, _eight_bit(sample), "")
 
 
 def _decode_as(data: bytes, name: str, encoding: str) -> Decoded:
@@ -150,12 +150,17 @@ def _utf16_without_mark(data: bytes) -> str | None:
     return best
 
 
-def _eight_bit(data: bytes, offset: int) -> str | None:
-    """The multi-byte or eight-bit encoding that makes the bytes around the first odd one a plausible text."""
-    start = max(0, data.rfind(b"\n", 0, offset) + 1)
-    sample = data[start : start + SAMPLE_BYTES]
-    if len(sample) == SAMPLE_BYTES and b"\n" in sample:
+def _around(data: bytes, offset: int) -> bytes:
+    """Whole lines before and after the first odd byte."""
+    start = data.rfind(b"\n", 0, max(0, offset - SAMPLE_BYTES // 2)) + 1
+    sample = data[start : max(start, offset) + SAMPLE_BYTES // 2]
+    if start + len(sample) < len(data) and b"\n" in data[offset : start + len(sample)]:
         sample = sample[: sample.rindex(b"\n")]
+    return sample
+
+
+def _eight_bit(sample: bytes) -> str | None:
+    """The multi-byte or eight-bit encoding in which the sample is a plausible text."""
     if _is_chinese(sample):
         return "gb18030"
     if _is_western(sample):

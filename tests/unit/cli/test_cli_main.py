@@ -163,3 +163,11 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_characters_that_the_terminal_cannot_show() -> None:
+    command = [sys.executable, "-m", "trimtab.cli.main", "recipe"]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, encoding="latin-1", env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u2026" in done.stdout

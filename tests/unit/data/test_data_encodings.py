@@ -71,8 +71,14 @@ def test_damaged_utf8_is_not_guessed_away():
     data = bytearray(CHINESE.encode("utf-8"))
     offset = data.index("质".encode())
     data[offset : offset + 3] = b"\xff\xff\xff"
-    with pytest.raises(DataError, match=rf"byte {offset} \(0xFF, line 3\).*the rest is UTF-8, 3 places"):
+    with pytest.raises(DataError, match=rf"byte {offset} \(0xFF, line 3\).*the text around it is UTF-8"):
         decode(bytes(data), "a.csv")
+
+
+def test_odd_bytes_far_into_a_large_file_are_found():
+    text = "text,label\n" + "a plain line,a\n" * 40_000 + FRENCH
+    decoded = decode(text.encode("cp1252"), "a.csv")
+    assert (decoded.text, decoded.encoding) == (text, "cp1252")
 
 
 def test_zero_bytes_are_refused_with_the_offset():

@@ -1,0 +1,54 @@
+# make quickstart   install and fine-tune the starter model on the support tickets
+# make test         install what the tests need and run them
+# make check        ruff, mypy and import-linter
+# make docs         write the documents that are derived from the code
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/quickstart
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check docs bench clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(BIN)/python:
+	@sh scripts/make_venv.sh $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing Trimtab and the starter model into $(VENV) (a few minutes, once) ..."
+	@$(INSTALL) --editable '.[starter]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml constraints.txt
+	@echo "Installing what tests and checks need into $(VENV) ..."
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+quickstart: $(VENV)/.installed
+	@rm -rf $(RUN)
+	@$(BIN)/trimtab train examples/tickets/tickets_en.csv --output $(RUN)
+	@echo
+	@echo "Try it:"
+	@echo "  $(BIN)/trimtab predict $(RUN) 'where is my parcel?' 'charged twice this month'"
+	@echo "  $(BIN)/trimtab train YOUR.csv        (columns are found; see $(BIN)/trimtab train --help)"
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --quiet
+
+check: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-dev
+	@$(BIN)/python scripts/write_docs.py
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python benchmarks/text_classification.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
