@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 StrPath = str | os.PathLike[str]
-TextInput = str | tuple[str, str] | StrPath
 
 
 class Run:
@@ -89,8 +88,10 @@ class Run:
     @overload
     def predict(self, inputs: str) -> Prediction: ...
     @overload
-    def predict(self, inputs: Sequence[TextInput] | pd.DataFrame) -> list[Prediction]: ...
-    def predict(self, inputs: str | Sequence[TextInput] | pd.DataFrame) -> Prediction | list[Prediction]:
+    def predict(self, inputs: list[str] | list[tuple[str, str]] | list[Path] | pd.DataFrame) -> list[Prediction]: ...
+    def predict(
+        self, inputs: str | list[str] | list[tuple[str, str]] | list[Path] | pd.DataFrame
+    ) -> Prediction | list[Prediction]:
         """Predict one input or many.
 
         Args:

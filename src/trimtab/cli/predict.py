@@ -57,6 +57,8 @@ def command(
 
     trained = TrainedModel(find_model(run))
     frame = _frame(trained, texts, file, recipe)
+    for note in frame.attrs.get("notes", ()):
+        message(note)
     table = predictions_table(frame, trained.probabilities(frame), trained.labels)
     if target is not None:
         _write(table, target)

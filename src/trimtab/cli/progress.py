@@ -85,17 +85,18 @@ class Progress:
         shown = "-" if value is None else f"{value:.4f}"
         self._metric = f"  {event['metric']} {shown}"
         loss = event["metrics"].get("loss")
+        best = "  best so far" if event["best"] else ""
         message(
             f"step {event['step']:>6}  epoch {event['epoch']:5.2f}  training loss {self._loss():.4f}  validation loss "
-            f"{'-' if loss is None else format(loss, '.4f')}  {event['metric']} {shown}{'  best so far' if event['best'] else ''}"
+            f"{'-' if loss is None else format(loss, '.4f')}  {event['metric']} {shown}{best}"
             f"  ({self._speed():.1f} samples/s)"
         )
 
     def _on_action(self, event: dict[str, Any]) -> None:
         if event["action"] == "shrink_token_budget":
             warning(
-                f"memory ran out at step {event['step'] + 1}; the token budget of a batch goes from {event['before']:,} to "
-                f"{event['after']:,}, and the run goes on"
+                f"memory ran out at step {event['step'] + 1}; the token budget of a batch goes from "
+                f"{event['before']:,} to {event['after']:,}, and the run goes on"
             )
         elif event["action"] == "skip_checkpoint":
             warning(f"checkpoint {event['checkpoint']} is passed over: {event['reason']}")

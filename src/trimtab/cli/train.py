@@ -44,7 +44,8 @@ def with_data(recipe: RecipeArguments, data: str | None) -> tuple[RecipeArgument
     if data is not None and Path(data).suffix.lower() in RECIPE_SUFFIXES:
         if recipe.file is not None:
             raise RecipeError(
-                f"Two recipes are named: {data} and {recipe.file}.", remedy="Name one, or give data in place of the first."
+                f"Two recipes are named: {data} and {recipe.file}.",
+                remedy="Name one, or give data in place of the first.",
             )
         recipe, data = RecipeArguments(Path(data), recipe.overrides, recipe.settings), None
     if data is not None:

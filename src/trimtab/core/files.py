@@ -27,7 +27,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise disk_error(path, error) from error
@@ -39,7 +39,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """Return `value` with NumPy scalars and arrays, paths and tuples as plain JSON types, and non-finite floats as None."""
+    """Return `value` in plain JSON types: NumPy scalars and arrays, paths and tuples too; non-finite floats as None."""
     if isinstance(value, dict):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

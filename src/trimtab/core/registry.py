@@ -50,7 +50,7 @@ class Registry:
                     f"{plugin.__module__}.{plugin.__qualname__}.",
                     remedy="Rename one of them, or uninstall the package that brings it.",
                 )
-            plugin.name = name
+            setattr(plugin, "name", name)  # noqa: B010 (a plain assignment does not type-check for any class)
             self._plugins[name] = plugin
             return plugin
 

@@ -147,7 +147,8 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
     last_step, state, start = 0, "unfinished", None
     for event in read_events(run.events):
         start = start or event.get("time")
-        last_step = max(last_step, int(event.get("step") or 0))
+        step = event.get("step")
+        last_step = max(last_step, step if isinstance(step, int) else 0)
         if event.get("type") == "action" and event.get("action") in ("interrupted", "resume"):
             state = "interrupted" if event["action"] == "interrupted" else "unfinished"
     evaluation = _read_json(run.evaluation)

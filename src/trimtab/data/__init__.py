@@ -1,0 +1,1 @@
+"""Reading data, finding columns and task, splits, the data report, and batches."""

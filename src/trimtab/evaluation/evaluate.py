@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +47,7 @@ def evaluate_classification(
     section: EvaluationSection,
     primary_metric: str,
     seed: int,
-    baseline_predictions: dict[str, Ints],
+    baseline_predictions: Mapping[str, Ints],
     notes: tuple[str, ...] = (),
 ) -> EvalResult:
     """Judge class probabilities against the true labels.

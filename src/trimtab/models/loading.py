@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,11 +121,20 @@ def save_model(model: PreTrainedModel, processor: Any, directory: Path) -> None:
         with quiet_transformers():
             model.save_pretrained(directory)
             processor.save_pretrained(directory)
+        _open_to_readers(directory)
     except OSError as error:
         raise disk_error(directory, error) from error
     except SafetensorError as error:
         raise disk_error(directory, OSError(str(error))) from error
     write_checksums(directory)
+
+
+def _open_to_readers(directory: Path) -> None:
+    """Give every file the permissions of a new file: safetensors keeps its own to the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in directory.iterdir():
+        path.chmod(0o666 & ~mask)
 
 
 def _build(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,7 +82,7 @@ def _save_model(run: RunDirectory, parts: Parts) -> None:
         describe_model(aside, task, parts.ground.dataset.columns, metric, parts.recipe.seed)
         if run.model.exists():
             shutil.rmtree(run.model)
-        os.replace(aside, run.model)
+        aside.replace(run.model)
     except OSError as error:
         raise disk_error(run.model, error) from error
     finally:

@@ -34,7 +34,7 @@ def rehearse(parts: Parts) -> dict[str, float]:
     """Take one small batch through every stage; the model, its buffers and the random states are left as they were.
 
     Returns:
-        `loss` of the batch and `reload_difference`, the largest difference of predictions after saving and reading back.
+        `loss` of the batch, and `reload_difference`: the largest difference of predictions after saving and reading.
 
     Raises:
         ModelError: a stage fails; the message names it.
@@ -71,7 +71,7 @@ def _rehearse_training(parts: Parts, rows: np.ndarray) -> float:
     if len(without) == len(parts.plan.trained):
         raise ModelError(
             "Pre-flight: no parameter that should train got a gradient.",
-            remedy=f"The strategy chose {', '.join(sorted(without)[:3])}; choose parameters that the forward pass uses.",
+            remedy=f"The strategy chose {', '.join(sorted(without)[:3])}; choose some that the forward pass uses.",
         )
     return mean
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
 from trimtab.config.plugins import PluginSection, parse_options
 from trimtab.config.recipe import DataSection, EvaluationSection, ModelSection
@@ -19,6 +21,7 @@ from trimtab.core.registry import TASKS
 from trimtab.core.runs import RunDirectory
 from trimtab.data.dataset import Columns
 from trimtab.data.loading import load_labelled
+from trimtab.data.splits import normalised
 from trimtab.evaluation.baselines import baseline_predictions
 from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.evaluation.result import EvalResult
@@ -102,7 +105,7 @@ class TrainedModel:
             section=ModelSection(name=str(self.folder)),
             modality=self.task.modality,
         )
-        loaded.model.to(self._device)
+        _to_device(loaded.model, self._device)
         return loaded
 
     def training_rows(self) -> pd.DataFrame | None:
@@ -156,19 +159,43 @@ class TrainedModel:
         labels = np.array([self.labels.index(label) for label in frame["label"]], dtype=np.int64)
         metric = self._description["metric"] if section.metric == "auto" else section.metric
         probabilities = self.probabilities(frame)
-        training = self.training_rows() if section.baselines else None
-        baselines = {} if training is None else baseline_predictions(self.task.name, training, frame, self.labels)
+        training = self.training_rows()
+        baselines = (
+            baseline_predictions(self.task.name, training, frame, self.labels)
+            if section.baselines and training is not None
+            else {}
+        )
         result = evaluate_classification(
             labels,
             probabilities,
             self.labels,
-            split=str(source) if isinstance(source, str | Path) else "data",
+            split="given",
             section=section,
             primary_metric=self.task.primary_metric(metric),
             seed=int(self._description["seed"]),
             baseline_predictions=baselines,
+            notes=(*frame.attrs.get("notes", ()), *_overlap_notes(training, frame)),
         )
         return result, frame
+
+
+def _to_device(model: nn.Module, device: torch.device) -> None:
+    model.to(device)
+
+
+def _overlap_notes(training: pd.DataFrame | None, frame: pd.DataFrame) -> list[str]:
+    """A warning when rows that are judged stand in the training data too (equal texts, or the same image file)."""
+    if training is None:
+        return []
+    columns = [name for name in ("text", "text_pair", "image") if name in frame.columns]
+    known = {tuple(map(normalised, row)) for row in training[columns].itertuples(index=False)}
+    shared = sum(tuple(map(normalised, row)) in known for row in frame[columns].itertuples(index=False))
+    if not shared:
+        return []
+    return [
+        f"{shared:,} of these {len(frame):,} rows stand in the training data of the model too: the figures flatter it. "
+        "Judge it on rows that it has not seen."
+    ]
 
 
 def find_model(path: Path) -> Path:
@@ -183,7 +210,9 @@ def find_model(path: Path) -> Path:
     if (run.model / DESCRIPTION_FILE).is_file():
         return run.model
     if run.recipe.is_file():
-        raise RunError(f"The run {path} has no model yet: it is not finished.", remedy=f"Go on with: trimtab resume {path}")
+        raise RunError(
+            f"The run {path} has no model yet: it is not finished.", remedy=f"Go on with: trimtab resume {path}"
+        )
     raise RunError(
         f"{path} is neither a run directory nor a model that Trimtab trained."
         if path.exists()

@@ -72,8 +72,8 @@ def _last_blocks(blocks: Blocks, count: int) -> list[str]:
         return []
     if blocks.shared_layers:
         raise RecipeError(
-            f"strategy.last_blocks: the {blocks.shared_layers} layers of {blocks.architecture} share one set of weights, "
-            f"so that the last {count} cannot train alone.",
+            f"strategy.last_blocks: the {blocks.shared_layers} layers of {blocks.architecture} share one set of "
+            f"weights, so that the last {count} cannot train alone.",
             remedy="Use --strategy full, or strategy.last_blocks=0 for the head only.",
         )
     if count > len(blocks.body):

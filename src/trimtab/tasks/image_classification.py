@@ -72,7 +72,8 @@ class ImageExamples(Examples):
                 encoded = self.processor(images=image.convert("RGB"), return_tensors="np")
         except OSError as error:
             raise DataError(
-                f"The image {self.paths[row]} cannot be read: {error}.", remedy="Remove it or replace it, and start again."
+                f"The image {self.paths[row]} cannot be read: {error}.",
+                remedy="Remove it or replace it, and start again.",
             ) from error
         pixels = np.ascontiguousarray(encoded["pixel_values"][0], dtype=np.float32)
         if pixels.nbytes <= self._room:

@@ -79,7 +79,7 @@ class CheckpointStore:
             try:
                 aside.mkdir(parents=True)
                 _write_files(aside, model, optimizer, progress, random)
-                os.replace(aside, target)
+                aside.replace(target)
                 fsync_path(self.folder)
             except (OSError, SafetensorError) as error:
                 shutil.rmtree(aside, ignore_errors=True)

@@ -29,7 +29,7 @@ from trimtab.training.precision import autocast
 from trimtab.training.records import Progress, StepRecord
 from trimtab.training.schedules import rate_factor, warmup_steps
 
-Notify = Callable[..., None]
+Notify = Callable[..., object]
 
 
 @dataclass
@@ -146,8 +146,8 @@ class Engine:
         if record.skipped is None or self.progress.nonfinite_in_row < limit:
             return
         raise NonFiniteError(
-            f"Step {record.step}: {record.skipped}, for the {limit}. step in a row. The weights are those before the first "
-            f"of them. Rows of this step: {row_numbers(record.rows)}.",
+            f"Step {record.step}: {record.skipped}, for the {limit}. step in a row. The weights are those before the "
+            f"first of them. Rows of this step: {row_numbers(record.rows)}.",
             remedy=f"Try a lower rate (--learning-rate {self.optimizer.param_groups[0]['base_lr'] / 10:g}), "
             "training.precision=fp32, or training.max_grad_norm=0.5; look at the rows named for values that are not "
             "text or not images.",

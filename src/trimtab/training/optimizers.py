@@ -51,7 +51,7 @@ def _split_by_decay(
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, float]:
-    """Set each group's rate to its base rate × `factor`; return the rates by group name, groups of equal rate merged."""
+    """Set each group's rate to its base rate × `factor`; return the rates by group, decayed and not decayed as one."""
     rates: dict[str, float] = {}
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
@@ -82,7 +82,9 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
             if saved is None:
                 missing.append(name)
                 continue
+            # AdamW counts its steps on the CPU, unless it is fused.
+            counter = parameter.device if group.get("fused") else torch.device("cpu")
             optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device, copy=True) for key, value in saved.items()
+                key: value.to(counter if key == "step" else parameter.device, copy=True) for key, value in saved.items()
             }
     return missing

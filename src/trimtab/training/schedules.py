@@ -17,8 +17,8 @@ def warmup_steps(section: ScheduleSection, total_steps: int) -> int:
 def rate_factor(name: str, step: int, total_steps: int, warmup: int) -> float:
     """The factor of the base rate at optimizer step `step` (from 1 to `total_steps`).
 
-    Warm-up rises linearly and reaches 1 at its last step. Then `linear` falls to 0 after the last step, `cosine` follows
-    half a cosine to 0 (Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts), `constant` stays at 1.
+    Warm-up rises linearly and reaches 1 at its last step. Then `linear` falls to 0 after the last step, `cosine`
+    follows half a cosine to 0 (Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts), `constant` stays at 1.
 
     Args:
         name: `linear`, `cosine` or `constant`.

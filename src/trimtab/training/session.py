@@ -16,11 +16,11 @@ from torch import nn
 
 from trimtab.core.errors import InterruptedRun
 from trimtab.core.events import EventLog
+from trimtab.strategies.base import train_mode
 from trimtab.training.checkpoints import CheckpointStore, random_states, summary
 from trimtab.training.engine import Engine
 from trimtab.training.records import StepRecord
 from trimtab.training.signals import StopRequest
-from trimtab.strategies.base import train_mode
 
 
 @dataclass(frozen=True)
