@@ -143,7 +143,7 @@ def frame_of_inputs(trained: TrainedModel, inputs: list[Any]) -> pd.DataFrame:
     """A canonical frame of texts, pairs of texts, or image paths.
 
     Raises:
-        DataError: an input is not of the kind that the model takes.
+        DataError: an input is not of the kind that the model takes, or is an empty text.
     """
     if trained.task.modality == "image":
         return pd.DataFrame({"image": [str(item) for item in inputs]})
@@ -157,9 +157,18 @@ def frame_of_inputs(trained: TrainedModel, inputs: list[Any]) -> pd.DataFrame:
             if wants_pairs
             else "Give strings, or a file with a text column.",
         )
+    empty = [number for number, item in enumerate(inputs, start=1) if not all(map(str.strip, _texts(item)))]
+    if empty:
+        raise DataError(
+            f"Input {empty[0]} of {len(inputs)} is an empty text.", remedy="Leave it out: there is nothing to judge."
+        )
     if wants_pairs:
         return pd.DataFrame({"text": [item[0] for item in inputs], "text_pair": [item[1] for item in inputs]})
     return pd.DataFrame({"text": inputs}, dtype=object)
+
+
+def _texts(item: Any) -> Sequence[str]:
+    return [item] if isinstance(item, str) else item
 
 
 def _is_pair(item: Any) -> bool:

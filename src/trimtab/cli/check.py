@@ -25,9 +25,9 @@ def command(data: str | None, recipe: RecipeArguments, as_json: bool) -> int:
     from trimtab.pipeline.train import check
 
     resolved = recipe.resolve()
-    ground, report = check(resolved, source)
+    _, report = check(resolved, source)
     if as_json:
-        print_json({**report.to_dict(), "notes": list(ground.dataset.notes)})
+        print_json(report.to_dict())
     else:
-        show_report(ground.dataset.notes, report.to_dict())
+        show_report(report)
     return EXIT_BAD_INPUT if report.refusals and not resolved.recipe.data.force else 0

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from trimtab.cli.failures import describe_failure, show_failure
-from trimtab.core.errors import EXIT_FAILURE, nearest
+from trimtab.core.errors import EXIT_FAILURE, EXIT_TERMINATED, nearest
 
 # Name -> module and the first line of its help (a test compares them), so that `trimtab --help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -128,6 +129,8 @@ def main() -> NoReturn:
         # Where the terminal cannot show a character (`…`, a Chinese label), show its code in place of failing.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # So that temporary files are removed on the way out; while a run trains, it takes the signal itself.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_TERMINATED))
     cli.main()
     raise SystemExit(0)
 

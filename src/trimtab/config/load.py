@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from trimtab.config import problems as words
 from trimtab.config.fields import PluginKind, plain_fields, plugin_kinds
+from trimtab.config.goals import goal_problems
 from trimtab.config.layers import PLACES, Given, Layer, explicit_values, file_layer, make_layer, settings_layer
 from trimtab.config.origins import Origin, ResolvedRecipe, flatten, recipe_text, write_recipe
 from trimtab.config.plugins import PluginSection, parse_options
@@ -91,6 +92,7 @@ def _resolve(layers: Sequence[Layer], problems: list[str]) -> ResolvedRecipe:
         section = _plugin_section(kind, given, problems)
         if section is not None:
             nested[head] = section
+    problems.extend(goal_problems(given))
     try:
         recipe = Recipe.model_validate(nested)
     except ValidationError as error:

@@ -19,7 +19,7 @@ ORIGINS_KEY = "origins"
 
 _HEADER = """\
 # The resolved recipe of a run: every value that it used, and where the value came from.
-# Do the same again with: trimtab train --recipe THIS_FILE
+# Do the same again with: trimtab train THIS_FILE --output NEW_DIR
 """
 
 

@@ -8,6 +8,7 @@ the value it chose.
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
@@ -190,7 +191,9 @@ class TrainingSection(Section):
         description="Arithmetic: `bf16` autocast or `fp32`; `auto` takes bf16 where the hardware computes it natively.",
         json_schema_extra=flag("--precision"),
     )
-    device: str = Field(AUTO, description="Device: `auto`, `cpu`, `cuda`, `mps`.", json_schema_extra=flag("--device"))
+    device: str = Field(
+        AUTO, description="Device: `auto`, `cpu`, `cuda` (or `cuda:1`), `mps`.", json_schema_extra=flag("--device")
+    )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, about a third more time."
     )
@@ -198,6 +201,13 @@ class TrainingSection(Section):
     max_nonfinite_steps: int = Field(
         3, ge=1, description="Steps in a row with a NaN or infinite loss or gradient after which the run stops."
     )
+
+    @field_validator("device")
+    @classmethod
+    def _device_has_a_known_kind(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+            raise ValueError(f"found {value!r}; allowed: auto, cpu, cuda, cuda:NUMBER, mps")
+        return value
 
 
 class CheckpointSection(Section):

@@ -28,6 +28,11 @@ def computes_bf16(device: torch.device) -> bool:
     return False
 
 
+def process_index() -> int:
+    """This process's number among those that `torchrun` or `accelerate launch` started together; 0 for one alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory and accelerators of this machine, for `environment.json`."""
     import psutil

@@ -7,6 +7,7 @@ line of a step holds.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -43,10 +44,12 @@ class EventLog:
         """
         event = {"type": kind, "time": round(time.time(), 3), "step": step, **jsonable(fields)}
         if self.path is not None:
-            line = json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n"
+            line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
             try:
                 with open(self.path, "ab", buffering=0) as file:
-                    file.write(line.encode("utf-8"))
+                    # A disk that fills up takes the beginning of a line without an error.
+                    if file.write(line) != len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError as error:
                 raise disk_error(self.path, error) from error
         for listener in self._listeners:

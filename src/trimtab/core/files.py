@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from trimtab.core.errors import RunError
 
 CHUNK_BYTES = 1 << 20
+
+_FREE_SPACE = (
+    "Free some space or choose another place; a run that has a checkpoint goes on from it with 'trimtab resume RUN'."
+)
+_REMEDIES = {
+    errno.ENOENT: "Make the folder first, or choose another place.",
+    errno.ENOTDIR: "A part of this path is a file; choose another place.",
+    errno.EISDIR: "A directory has this name; choose another.",
+    errno.EACCES: "Ask for the permission to write there, or choose another place.",
+    errno.EPERM: "Ask for the permission to write there, or choose another place.",
+    errno.EROFS: "Nothing can be written to this disk; choose another place.",
+}
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -72,10 +86,10 @@ def fsync_path(path: Path) -> None:
 
 
 def disk_error(path: Path, error: OSError) -> RunError:
-    """A `RunError` that says what could not be written and why (full disk, permissions)."""
-    reason = error.strerror or str(error)
-    return RunError(
-        f"Cannot write {path}: {reason}.",
-        remedy="Free some space or choose another place with --output DIR; a run that has a checkpoint goes on from it "
-        "with 'trimtab resume'.",
-    )
+    """A `RunError` that says what could not be written, why (full disk, permissions, no folder), and what to do."""
+    number, reason = error.errno, error.strerror or str(error)
+    wrapped = re.search(r"\(os error (\d+)\)", reason)  # the words of safetensors
+    if number is None and wrapped:
+        number = int(wrapped[1])
+        reason = os.strerror(number)
+    return RunError(f"Cannot write {path}: {reason}.", remedy=_REMEDIES.get(number or 0, _FREE_SPACE))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,9 @@ class RunDirectory:
         Raises:
             RunError: it exists already, or cannot be made.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file.", remedy="Choose another name with --output DIR.")
+        if self.path.exists() and any(self.path.iterdir()):
             hint = (
                 f"Go on with it by 'trimtab resume {self.path}', or choose"
                 if self.recipe.exists() and not self.is_finished
@@ -94,6 +97,14 @@ class RunDirectory:
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise disk_error(self.path, error) from error
+
+    def remove_torn(self) -> None:
+        """Remove what a killed process left half-written: files and folders on the way to their final name."""
+        for path in self.path.glob(".*.tmp"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def open_run(path: str | os.PathLike[str]) -> RunDirectory:
@@ -124,7 +135,8 @@ def new_run_path(folder: Path, data_name: str, model_name: str) -> Path:
 
 
 def _slug(name: str) -> str:
-    cleaned = re.sub(r"[^\w.]+", "-", Path(name).stem if "." in name else name).strip("-.")
+    """`name` as part of a directory name: of a path or a Hub id, the last component."""
+    cleaned = re.sub(r"[^\w.]+", "-", Path(name).name).strip("-.")
     return cleaned[:40] or "run"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 # Rows are sorted by length within pools of this many batches: larger pools pad less, smaller ones mix lengths better.
-POOL_BATCHES = 32
+POOL_BATCHES = 64
 
 DEFAULT_TOKEN_BUDGET = 8192
 

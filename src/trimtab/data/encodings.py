@@ -109,12 +109,13 @@ def _guessed(data: bytes, name: str, codec: str | None, title: str) -> Decoded:
         if "\0" not in text:
             shown = title or codec.upper()
             return Decoded(text, codec, f"{name}: read as {shown} (guessed; set data.encoding to override).")
-    if b"\0" in data:
-        raise _not_text(data, name, data.index(b"\0"), "a zero byte does not occur in text")
+    zero = data.find(b"\0")
     try:
-        data.decode("utf-8")
+        data[: zero if zero >= 0 else len(data)].decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_text(data, name, error.start, "no other encoding gives readable text") from error
+    if zero >= 0:
+        raise _not_text(data, name, zero, "a zero byte does not occur in text")
     raise _not_text(data, name, 0, "no encoding gives readable text")
 
 

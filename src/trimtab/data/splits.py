@@ -1,12 +1,11 @@
 """Held-out splits: stratified by class, seeded, whole groups, and never a text on both sides.
 
-Rows with the same text (after Unicode NFKC, case folding and joining of white space) or the same image bytes form a
-unit, and so do rows of one group; a unit goes into one split as a whole.
+Rows with equal texts (in the data report's sense, `duplicates.normalise`) or the same image bytes form a unit, and so
+do rows of one group; a unit goes into one split as a whole.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,9 @@ from scipy.sparse.csgraph import connected_components
 from trimtab.core.errors import DataError
 from trimtab.core.files import sha256_of
 from trimtab.core.seeds import stream
+from trimtab.data.duplicates import normalise
 
 FEWEST_ROWS = 10
-
-
-def normalised(text: str) -> str:
-    """The form in which two texts count as the same."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def hold_out(
@@ -200,9 +195,9 @@ def _content_codes(frame: pd.DataFrame) -> np.ndarray:
     """A number for each different content, int [rows]."""
     if "image" in frame:
         return pd.factorize(np.array(_image_keys(frame["image"].tolist()), dtype=object))[0]
-    keys = [normalised(text) for text in frame["text"].tolist()]
+    keys = [normalise(text) for text in frame["text"].tolist()]
     if "text_pair" in frame:
-        pairs = [normalised(text) for text in frame["text_pair"].tolist()]
+        pairs = [normalise(text) for text in frame["text_pair"].tolist()]
         keys = [f"{first}\n{second}" for first, second in zip(keys, pairs, strict=True)]
     return pd.factorize(np.array(keys, dtype=object))[0]
 

@@ -20,7 +20,7 @@ from trimtab.evaluation.result import EvalResult
 from trimtab.models.loading import save_model
 from trimtab.pipeline.parts import Parts
 from trimtab.pipeline.trained import describe_model
-from trimtab.training.checkpoints import CheckpointStore, load_weights
+from trimtab.training.checkpoints import CheckpointStore, find_fault, load_weights
 from trimtab.training.records import Progress
 
 
@@ -37,7 +37,7 @@ def finish(
     run: RunDirectory, parts: Parts, store: CheckpointStore, progress: Progress, events: EventLog, timer: Laps
 ) -> None:
     """Load the best weights, save the model, judge it, and write the reports; `evaluation.json` comes last."""
-    _load_best(parts, store, progress)
+    best_step = _load_best(parts, store, progress, events)
     split = "test" if "test" in parts.examples else "validation"
     events.write("phase", progress.step, phase="evaluation", message=f"Judging the best weights on the {split} rows")
     probabilities = parts.predictor("fp32").predict(parts.examples[split]).values
@@ -45,12 +45,14 @@ def finish(
         parts.accelerator.wait_for_everyone()
         return
     _save_model(run, parts)
-    result = _judge(parts, split, probabilities, progress)
+    origin = "the best on the validation rows" if best_step else "the last"
+    note = f"The weights are those of step {best_step or progress.step}, {origin}."
+    result = _judge(parts, split, probabilities, note)
     frame = parts.ground.dataset.splits[split]
     write_predictions(run.predictions, frame, probabilities, parts.ground.task.labels)
     timer.lap("evaluation")
     write_reports(run, _context(run, parts, result, probabilities, timer))
-    write_json(run.evaluation, {**result.to_dict(), "best_step": progress.best_step, "seconds": timer.seconds})
+    write_json(run.evaluation, {**result.to_dict(), "best_step": best_step or progress.step, "seconds": timer.seconds})
     events.write(
         "end",
         progress.step,
@@ -65,11 +67,21 @@ def finish(
     parts.accelerator.wait_for_everyone()
 
 
-def _load_best(parts: Parts, store: CheckpointStore, progress: Progress) -> None:
-    """Take the weights of the best evaluation; where none was better than another, those in memory stay."""
+def _load_best(parts: Parts, store: CheckpointStore, progress: Progress, events: EventLog) -> int | None:
+    """Take the weights of the best evaluation and return its step.
+
+    Where no evaluation gave a number, or its checkpoint is damaged, the weights in memory stay: None.
+    """
     for checkpoint in store.all():
         if checkpoint.step == progress.best_step:
-            load_weights(checkpoint, parts.model)
+            fault = find_fault(checkpoint.path)
+            if fault is None:
+                load_weights(checkpoint, parts.model)
+                return checkpoint.step
+            events.write(
+                "action", progress.step, action="skip_checkpoint", checkpoint=checkpoint.path.name, reason=fault
+            )
+    return None
 
 
 def _save_model(run: RunDirectory, parts: Parts) -> None:
@@ -89,7 +101,7 @@ def _save_model(run: RunDirectory, parts: Parts) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _judge(parts: Parts, split: str, probabilities: np.ndarray, progress: Progress) -> EvalResult:
+def _judge(parts: Parts, split: str, probabilities: np.ndarray, note: str) -> EvalResult:
     dataset, section = parts.ground.dataset, parts.recipe.evaluation
     labels = parts.examples[split].labels
     if labels is None:
@@ -99,7 +111,7 @@ def _judge(parts: Parts, split: str, probabilities: np.ndarray, progress: Progre
         if section.baselines
         else {}
     )
-    notes = [f"The weights are those of step {progress.best_step}, the best on the validation rows."]
+    notes = [note]
     if split == "validation":
         notes.append(
             "These rows also chose the weights, so that the figures are a little too good. Give test rows with "

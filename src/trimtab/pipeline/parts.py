@@ -25,7 +25,7 @@ from trimtab.models.loading import LoadedModel, load_model
 from trimtab.models.processors import load_processor, max_length_of
 from trimtab.models.sources import ModelSource, resolve_model
 from trimtab.pipeline.resolve import choose_device, infer_values
-from trimtab.strategies.base import Strategy, TrainingPlan, apply_plan
+from trimtab.strategies.base import Strategy, TrainingPlan, apply_plan, frozen_modules
 from trimtab.tasks.base import Examples, Task, TaskContext
 from trimtab.training.inference import Predictor
 
@@ -85,6 +85,11 @@ class Parts:
         """The bare model."""
         return self.loaded.model
 
+    @property
+    def frozen(self) -> tuple[nn.Module, ...]:
+        """The modules that stay in evaluation mode while the others train."""
+        return frozen_modules(self.model, self.loaded.blocks, self.plan)
+
     def predictor(self, precision: str, **fields: Any) -> Predictor:
         """A predictor over the bare model."""
         budget = self.recipe.training.max_tokens_per_batch
@@ -129,6 +134,17 @@ def lay_groundwork(recipe: Recipe, dataset: Dataset) -> Groundwork:
     strategy: Strategy = STRATEGIES.get(recipe.strategy.name)(parse_options("strategy", recipe.strategy))
     source, context = read_context(recipe, task)
     return Groundwork(recipe, dataset, task, strategy, source, context, device)
+
+
+def check_before_data(recipe: Recipe) -> None:
+    """What shows without the data, which may take long to read: is the device there, and the model directory?
+
+    Raises:
+        RecipeError: this machine has no such device.
+        ModelError: there is no such model directory.
+    """
+    choose_device(recipe.training.device)
+    resolve_model(recipe.model.name, revision=recipe.model.revision)
 
 
 def read_context(recipe: Recipe, task: Task) -> tuple[ModelSource, TaskContext]:

@@ -46,7 +46,8 @@ def rehearse(parts: Parts) -> dict[str, float]:
     rows = by_length[np.unique(np.linspace(0, len(by_length) - 1, ROWS).round().astype(int))]
     with _left_as_it_was(parts):
         loss = _rehearse_training(parts, rows)
-        difference = _rehearse_saving(parts, rows)
+        # One process is enough, and transformers writes files from that one only.
+        difference = _rehearse_saving(parts, rows) if parts.accelerator.is_main_process else 0.0
     return {"loss": loss, "reload_difference": difference}
 
 
@@ -54,7 +55,7 @@ def _rehearse_training(parts: Parts, rows: np.ndarray) -> float:
     device, precision = parts.accelerator.device, parts.recipe.training.precision
     with _stage("encode"):
         batch = parts.examples["train"].collate(rows).to(device)
-    train_mode(parts.model)
+    train_mode(parts.model, parts.frozen)
     with _stage("forward"), autocast(device, precision):
         outputs = parts.model(**batch.inputs)
     with _stage("loss"):

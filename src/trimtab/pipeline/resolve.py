@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO, Recipe
 from trimtab.data.batching import steps_per_epoch
+from trimtab.models.sources import STARTER
 from trimtab.strategies.base import Strategy
 from trimtab.tasks.base import Task
 from trimtab.training.precision import choose_precision
@@ -40,6 +44,28 @@ def infer_values(
     if recipe.evaluation.metric == AUTO:
         chosen["evaluation.metric"] = (task.primary_metric(AUTO), f"the metric of {task.name}")
     return chosen
+
+
+def anchor_paths(resolved: ResolvedRecipe) -> ResolvedRecipe:
+    """The recipe with local paths made absolute, so that it holds in any working directory."""
+    recipe = resolved.recipe
+    data = {key: _absolute(getattr(recipe.data, key)) for key in ("path", "validation", "test")}
+    name = recipe.model.name if recipe.model.name == STARTER else _absolute(recipe.model.name)
+    anchored = recipe.model_copy(
+        update={
+            "output": None if recipe.output is None else str(Path(recipe.output).absolute()),
+            "data": recipe.data.model_copy(update=data),
+            "model": recipe.model.model_copy(update={"name": name}),
+        }
+    )
+    return replace(resolved, recipe=anchored)
+
+
+def _absolute(path: str | None) -> str | None:
+    """`path` as it is seen from everywhere; a Hub id stays as it is."""
+    if path is None or not Path(path).expanduser().exists():
+        return path
+    return str(Path(path).expanduser().absolute())
 
 
 def _epochs(recipe: Recipe, rows: int) -> tuple[int, str]:

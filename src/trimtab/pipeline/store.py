@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -20,6 +22,7 @@ from trimtab.core.errors import RunError
 from trimtab.core.files import disk_error, write_json
 from trimtab.core.runs import RunDirectory
 from trimtab.data.dataset import Columns, Dataset
+from trimtab.pipeline.resolve import anchor_paths
 
 PACKAGES = ("trimtab", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn")
 DATASET_FILE = "dataset.json"
@@ -33,7 +36,7 @@ def write_start(run: RunDirectory, resolved: ResolvedRecipe, notes: dict[str, st
     """
     save_dataset(run, dataset)
     write_json(run.environment, environment(resolved, dataset))
-    write_recipe(run.recipe, resolved, notes)
+    write_recipe(run.recipe, anchor_paths(resolved), notes)
 
 
 def save_dataset(run: RunDirectory, dataset: Dataset) -> None:
@@ -122,6 +125,19 @@ def check_disk(path: Path, needed_bytes: int) -> None:
             remedy="Free some space, choose another place with --output DIR, or keep fewer checkpoints with "
             "--set checkpoint.keep_last=1.",
         )
+
+
+def check_place(path: Path) -> None:
+    """Refuse a directory that could not be made: something on the way is a file, or must not be written.
+
+    Raises:
+        RunError: which part of the path, and why.
+    """
+    place = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        raise disk_error(path, OSError(errno.ENOTDIR, f"{place} is a file"))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise disk_error(path, OSError(errno.EACCES, f"nothing may be written in {place}"))
 
 
 def _version(package: str) -> str | None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from trimtab.config.load import build_recipe
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO
-from trimtab.core.errors import RunError
+from trimtab.core.devices import process_index
+from trimtab.core.errors import InterruptedRun, RunError
 from trimtab.core.events import EventLog, Listener
 from trimtab.core.runs import RunDirectory, new_run_path, open_run
 from trimtab.core.seeds import seed_torch
 from trimtab.data.loading import load_dataset
 from trimtab.data.report import DataReport, data_report
 from trimtab.pipeline.finish import finish
-from trimtab.pipeline.parts import Groundwork, Parts, build_parts, lay_groundwork
+from trimtab.pipeline.parts import Groundwork, Parts, build_parts, check_before_data, lay_groundwork
 from trimtab.pipeline.preflight import rehearse
-from trimtab.pipeline.store import check_disk, read_dataset, write_start
+from trimtab.pipeline.store import check_disk, check_place, read_dataset, write_start
 from trimtab.training.checkpoints import CheckpointStore, restore
 from trimtab.training.engine import Engine, total_steps
 from trimtab.training.optimizers import build_optimizer
@@ -53,6 +56,7 @@ def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport
         TrimtabError: whatever cannot work.
     """
     recipe = resolved.recipe
+    check_before_data(recipe)
     dataset = load_dataset(source, recipe.data, seed=recipe.seed, task=recipe.task.name)
     ground = lay_groundwork(recipe, dataset)
     is_text = ground.task.modality == "text"
@@ -79,9 +83,11 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
         The finished run's directory.
     """
     timer = Timer()
+    listener = listener if process_index() == 0 else None
     target = Path(resolved.recipe.output) if resolved.recipe.output else None
     if target is not None:
         _refuse_existing(target)
+    check_place(target or RUNS)
     announce = EventLog(None)
     if listener is not None:
         announce.listen(listener)
@@ -95,12 +101,16 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     timer.lap("model")
     announce.write("phase", 0, phase="preflight", message="Pre-flight: one small batch the whole way")
     rehearsal = rehearse(parts)
-    run = RunDirectory(target or new_run_path(RUNS, ground.dataset.name, parts.recipe.model.name))
+    run = RunDirectory(_agree_on(target or new_run_path(RUNS, ground.dataset.name, parts.recipe.model.name)))
     check_disk(run.path, _bytes_needed(parts))
     timer.lap("preflight")
     if parts.accelerator.is_main_process:
         run.create()
-        write_start(run, parts.resolved, parts.notes, ground.dataset)
+        try:
+            write_start(run, parts.resolved, parts.notes, ground.dataset)
+        except BaseException:
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise
     parts.accelerator.wait_for_everyone()
     events = _open_events(run, listener)
     events.write("start", 0, **_start_fields(parts), preflight=rehearsal, run=str(run.path))
@@ -127,10 +137,10 @@ def resume(path: Path, listener: Listener | None = None) -> RunDirectory:
             f"{run.path}/recipe.yaml --epochs N --output DIR",
         )
     timer = Timer()
-    events = _open_events(run, listener)
-    events.write("phase", 0, phase="model", message=f"Resuming {run.path}")
     dataset = read_dataset(run)
     resolved = build_recipe(file=run.recipe)
+    events = _open_events(run, listener)
+    events.write("phase", 0, phase="model", message=f"Resuming {run.path}")
     parts = build_parts(resolved, lay_groundwork(resolved.recipe, dataset))
     seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
     events.write("start", 0, **_start_fields(parts), run=str(run.path), resumed=True)
@@ -151,6 +161,8 @@ def _train_and_finish(
     store = CheckpointStore(run.checkpoints, parts.recipe.checkpoint.keep_last)
     optimizer = build_optimizer(parts.model, parts.plan, parts.recipe.optimizer)
     if checkpoint_folder is not None:
+        if parts.accelerator.is_main_process:
+            run.remove_torn()
         progress = _restore(store, parts, optimizer, events, progress)
     engine = _engine(parts, optimizer, progress, events)
     session = Session(
@@ -164,22 +176,34 @@ def _train_and_finish(
     )
     session.run()
     timer.lap("training")
-    finish(run, parts, store, engine.progress, events, timer)
+    try:
+        finish(run, parts, store, engine.progress, events, timer)
+    except KeyboardInterrupt as error:
+        raise InterruptedRun("SIGINT", session.resume_command) from error
 
 
 def _restore(
     store: CheckpointStore, parts: Parts, optimizer: torch.optim.Optimizer, events: EventLog, fresh: Progress
 ) -> Progress:
     """Load the newest sound checkpoint; damaged ones are named, removed, and the one before is used."""
-    store.remove_torn()
     checkpoint, faults = store.newest_sound()
     for name, fault in faults.items():
         events.write("action", 0, action="skip_checkpoint", checkpoint=name, reason=fault)
-    store.discard(list(faults))
+    # Only now, when every process has looked at them.
+    parts.accelerator.wait_for_everyone()
+    if parts.accelerator.is_main_process:
+        store.remove_torn()
+        store.discard(list(faults))
     if checkpoint is None:
         events.write("action", 0, action="resume", checkpoint=None, message="No sound checkpoint: starting at step 0")
         return fresh
-    progress = restore(checkpoint, parts.model, optimizer, process_index=parts.accelerator.process_index)
+    progress = restore(
+        checkpoint,
+        parts.model,
+        optimizer,
+        process_index=parts.accelerator.process_index,
+        num_processes=parts.accelerator.num_processes,
+    )
     events.write("action", progress.step, action="resume", checkpoint=checkpoint.path.name)
     return progress
 
@@ -196,6 +220,7 @@ def _engine(parts: Parts, optimizer: torch.optim.Optimizer, progress: Progress, 
         precision=parts.recipe.training.precision,
         progress=progress,
         notify=lambda action, **fields: events.write("action", progress.step, action=action, **fields),
+        frozen=parts.frozen,
     )
     return engine
 
@@ -219,7 +244,16 @@ def describe_rows(parts: Parts, rows: tuple[int, ...]) -> str:
     return words + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
 
 
+def _agree_on(path: Path) -> Path:
+    """The path that the main process chose, on every process."""
+    chosen: list[Path] = broadcast_object_list([path])
+    return chosen[0]
+
+
 def _open_events(run: RunDirectory, listener: Listener | None) -> EventLog:
+    """The run's record with its listener; where several processes train, only the main one writes and shows it."""
+    if process_index() > 0:
+        return EventLog(None)
     events = EventLog(run.events)
     if listener is not None:
         events.listen(listener)

@@ -20,8 +20,8 @@ from trimtab.core.files import write_json
 from trimtab.core.registry import TASKS
 from trimtab.core.runs import RunDirectory
 from trimtab.data.dataset import Columns
+from trimtab.data.duplicates import normalise
 from trimtab.data.loading import load_labelled
-from trimtab.data.splits import normalised
 from trimtab.evaluation.baselines import baseline_predictions
 from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.evaluation.result import EvalResult
@@ -188,8 +188,8 @@ def _overlap_notes(training: pd.DataFrame | None, frame: pd.DataFrame) -> list[s
     if training is None:
         return []
     columns = [name for name in ("text", "text_pair", "image") if name in frame.columns]
-    known = {tuple(map(normalised, row)) for row in training[columns].itertuples(index=False)}
-    shared = sum(tuple(map(normalised, row)) in known for row in frame[columns].itertuples(index=False))
+    known = {tuple(map(normalise, row)) for row in training[columns].itertuples(index=False)}
+    shared = sum(tuple(map(normalise, row)) in known for row in frame[columns].itertuples(index=False))
     if not shared:
         return []
     return [

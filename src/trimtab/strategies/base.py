@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from trimtab.config.plugins import PluginOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
 
     from trimtab.models.blocks import Blocks
@@ -90,14 +92,25 @@ def apply_plan(model: nn.Module, plan: TrainingPlan) -> None:
         parameter.requires_grad_(name in trained)
 
 
-def train_mode(model: nn.Module) -> None:
-    """Put the model into training mode, except what is frozen.
+def frozen_modules(model: nn.Module, blocks: Blocks, plan: TrainingPlan) -> tuple[nn.Module, ...]:
+    """What `apply_plan` froze: the modules of a block in which nothing trains, and those whose every weight is frozen.
 
-    A module whose every parameter is frozen goes to evaluation mode with all that it holds: its dropout draws nothing
-    and its batch-norm statistics stay as they were.
+    The blocks tell which dropout belongs to a frozen part though it stands beside it (that after GPT-2's embeddings).
     """
-    model.train()
+    still = [block for block in blocks.blocks if block.parameters and plan.trained.isdisjoint(block.parameters)]
+    found = [model.get_submodule(name) for block in still for name in block.modules]
     for module in model.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
-            module.eval()
+            found.append(module)
+    return tuple(found)
+
+
+def train_mode(model: nn.Module, frozen: Iterable[nn.Module]) -> None:
+    """Put the model into training mode, and what is frozen into evaluation mode with all that it holds.
+
+    There dropout draws nothing and batch-norm statistics stay as they were.
+    """
+    model.train()
+    for module in frozen:
+        module.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from trimtab.config.plugins import PluginOptions
 from trimtab.data.batching import Batch
-from trimtab.metrics.classification import get_metric
+from trimtab.metrics.classification import METRICS, Metric, get_metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +64,7 @@ class Task(ABC):
     modality: ClassVar[Modality]
     auto_class: ClassVar[str]
     pipeline_name: ClassVar[str]
+    metric_table: ClassVar[Mapping[str, Metric]]
     Options: ClassVar[type[PluginOptions]]
 
     def __init__(self, options: PluginOptions, labels: tuple[str, ...]) -> None:
@@ -96,6 +98,8 @@ class Task(ABC):
 
 class ClassificationTask(Task):
     """One label out of several for each row: cross-entropy, probabilities, classification metrics."""
+
+    metric_table = METRICS
 
     def loss(self, outputs: Any, batch: Batch) -> tuple[torch.Tensor, int]:
         """Cross-entropy summed over the rows of the batch, in float32, and the number of rows."""

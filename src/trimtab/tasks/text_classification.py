@@ -93,6 +93,9 @@ class TextClassification(ClassificationTask):
         tokenizer = context.processor
         chunks: dict[str, list[np.ndarray]] = {}
         lengths: list[int] = []
+        # A tokenizer without special tokens makes none of some texts (of control characters, say); models need one.
+        standins = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
+        blank = {"input_ids": next(token for token in standins if token is not None)}
         for start in range(0, len(frame), ENCODE_ROWS):
             part = frame.iloc[start : start + ENCODE_ROWS]
             pairs = part["text_pair"].tolist() if "text_pair" in part.columns else None
@@ -103,9 +106,10 @@ class TextClassification(ClassificationTask):
                 max_length=self.max_length(context),
                 return_attention_mask=False,
             )
-            lengths.extend(len(ids) for ids in encoded["input_ids"])
+            lengths.extend(max(1, len(ids)) for ids in encoded["input_ids"])
             for name, values in encoded.items():
-                chunks.setdefault(name, []).append(np.concatenate([np.asarray(row, dtype=np.int32) for row in values]))
+                rows = [np.asarray(row or [blank.get(name, 0)], dtype=np.int32) for row in values]
+                chunks.setdefault(name, []).append(np.concatenate(rows))
         padding = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
         return TextExamples(
             ids={name: np.concatenate(parts) for name, parts in chunks.items()},

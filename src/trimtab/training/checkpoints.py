@@ -22,7 +22,7 @@ from torch import nn
 
 from trimtab.core.errors import CheckpointError
 from trimtab.core.files import disk_error, fsync_path, sha256_of
-from trimtab.training.optimizers import load_optimizer_tensors, optimizer_tensors
+from trimtab.training.optimizers import load_optimizer_tensors, optimizer_tensors, parameters_without_state
 from trimtab.training.records import Progress
 
 MANIFEST = "manifest.json"
@@ -122,7 +122,7 @@ class CheckpointStore:
 def find_fault(path: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None when every file is there and matches its checksum."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = _read_manifest(path)
         files: dict[str, str] = manifest["files"]
         written_by = manifest["format"]
     except FileNotFoundError:
@@ -143,7 +143,7 @@ def find_fault(path: Path) -> str | None:
 
 
 def restore(
-    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, *, process_index: int = 0
+    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, *, process_index: int = 0, num_processes: int = 1
 ) -> Progress:
     """Put weights, optimizer and random state back, and return where the run stood.
 
@@ -154,13 +154,20 @@ def restore(
     load_weights(checkpoint, model)
     fields = json.loads((checkpoint.path / PROGRESS).read_text(encoding="utf-8"))
     progress = Progress(**fields)
-    missing = load_optimizer_tensors(optimizer, load_file(checkpoint.path / OPTIMIZER))
-    if missing and progress.step > 0 and not _never_stepped(progress):
+    without = _read_manifest(checkpoint.path).get("without_optimizer_state", [])
+    missing = sorted(set(load_optimizer_tensors(optimizer, load_file(checkpoint.path / OPTIMIZER))).difference(without))
+    if missing:
         raise CheckpointError(
             f"{checkpoint.path} holds no optimizer state for {len(missing)} parameters, the first: {missing[0]}.",
             remedy="The recipe or the model changed since the checkpoint. Start a new run, or restore both.",
         )
     random = load_file(checkpoint.path / RANDOM)
+    written_by = len({name.partition("/")[0] for name in random})
+    if written_by > num_processes:
+        raise CheckpointError(
+            f"{checkpoint.path} was written by {written_by} processes, and {num_processes} would go on.",
+            remedy="Resume with as many processes as before, or start a new run.",
+        )
     for name, state in random_states(process_index).items():
         saved = random.get(name)
         if saved is None or saved.numel() != state.numel():
@@ -207,9 +214,20 @@ def _write_files(
         fsync_path(path)
         checksums[path.name] = sha256_of(path)
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"format": FORMAT, "step": progress.step, "files": checksums}), encoding="utf-8")
+    content = {
+        "format": FORMAT,
+        "step": progress.step,
+        "files": checksums,
+        "without_optimizer_state": parameters_without_state(optimizer),
+    }
+    manifest.write_text(json.dumps(content), encoding="utf-8")
     fsync_path(manifest)
     fsync_path(folder)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return manifest
 
 
 def _for_disk(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -231,11 +249,6 @@ def _unique_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.state_dict(keep_vars=True).items()
-
-
-def _never_stepped(progress: Progress) -> bool:
-    """Whether every step so far was skipped, so that the optimizer has no state yet."""
-    return progress.nonfinite_in_row >= progress.step
 
 
 def random_states(process_index: int = 0) -> dict[str, torch.Tensor]:

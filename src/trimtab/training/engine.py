@@ -46,6 +46,7 @@ class Engine:
         precision: `bf16` or `fp32`.
         progress: where the run stands; the loop moves it on.
         notify: called with (action, **fields) when the loop acts by itself, as when memory runs out.
+        frozen: modules that stay in evaluation mode, from `frozen_modules`.
     """
 
     model: nn.Module
@@ -57,6 +58,7 @@ class Engine:
     precision: str
     progress: Progress
     notify: Notify
+    frozen: tuple[nn.Module, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -76,7 +78,7 @@ class Engine:
             NonFiniteError: several steps in a row gave no finite loss or gradient.
             OutOfMemoryError: a single row does not fit the device.
         """
-        train_mode(self.model)
+        self.train_mode()
         plan: list[list[np.ndarray]] = []
         planned_epoch = -1
         while self.progress.step < self.total_steps:
@@ -84,6 +86,10 @@ class Engine:
             if epoch != planned_epoch:
                 plan, planned_epoch = self._plan(epoch), epoch
             yield self._step(plan[position])
+
+    def train_mode(self) -> None:
+        """Back to training mode, as after an evaluation; what is frozen stays in evaluation mode."""
+        train_mode(self.model, self.frozen)
 
     def _plan(self, epoch: int) -> list[list[np.ndarray]]:
         training = self.recipe.training
@@ -162,7 +168,7 @@ class Engine:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = str(error).splitlines()[0][:200]
+                reason = (str(error) or type(error).__name__).splitlines()[0][:200]
             # Outside the except block, so that the traceback no longer holds the activations.
             self._shrink_budget(number, reason)
             _set_device_random_state(self.accelerator.device, random_state)

@@ -11,6 +11,9 @@ from torch import nn
 from trimtab.config.recipe import OptimizerSection
 from trimtab.strategies.base import ParameterGroup, TrainingPlan
 
+# What AdamW keeps of each parameter.
+STATE = {"step", "exp_avg", "exp_avg_sq"}
+
 
 def build_optimizer(model: nn.Module, plan: TrainingPlan, section: OptimizerSection) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) over the plan's groups.
@@ -69,8 +72,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     return tensors
 
 
+def parameters_without_state(optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of parameters that no step has moved yet: no forward pass uses them, or every step so far was skipped."""
+    return [
+        name
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["parameter_names"], group["params"], strict=True)
+        if not optimizer.state.get(parameter)
+    ]
+
+
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> list[str]:
-    """Put a checkpoint's state back; return the names of parameters whose state is missing."""
+    """Put a checkpoint's state back; return the names of parameters whose state is missing or incomplete."""
     by_parameter: dict[str, dict[str, torch.Tensor]] = {}
     for full_name, tensor in tensors.items():
         name, _, key = full_name.rpartition("/")
@@ -78,8 +91,8 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
     missing = []
     for group in optimizer.param_groups:
         for name, parameter in zip(group["parameter_names"], group["params"], strict=True):
-            saved = by_parameter.get(name)
-            if saved is None:
+            saved = by_parameter.get(name, {})
+            if saved.keys() != STATE or any(saved[key].shape != parameter.shape for key in STATE - {"step"}):
                 missing.append(name)
                 continue
             # AdamW counts its steps on the CPU, unless it is fused.

@@ -16,7 +16,6 @@ from torch import nn
 
 from trimtab.core.errors import InterruptedRun
 from trimtab.core.events import EventLog
-from trimtab.strategies.base import train_mode
 from trimtab.training.checkpoints import CheckpointStore, random_states, summary
 from trimtab.training.engine import Engine
 from trimtab.training.records import StepRecord
@@ -96,7 +95,7 @@ class Session:
     def _evaluate(self, record: StepRecord) -> bool:
         """Evaluate, note it, and say whether it is the best so far."""
         judgement = self.evaluate()
-        train_mode(self.engine.model)
+        self.engine.train_mode()
         progress = self.engine.progress
         improved = _is_better(judgement, progress.best_value)
         if improved:

@@ -23,6 +23,10 @@ def values_of(field: FieldInfo) -> st.SearchStrategy[Any]:
         return st.sampled_from(field.choices)
     if field.key == "evaluation.target":
         return st.sampled_from([None, "macro_f1=0.9"])
+    if field.key == "evaluation.metric":
+        return st.sampled_from(["auto", "mcc"])
+    if field.key == "training.device":
+        return st.sampled_from(["auto", "cpu", "cuda:1"])
     if field.types == {bool}:
         return st.booleans()
     if list in field.types:

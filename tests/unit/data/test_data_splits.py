@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.core.errors import DataError
-from trimtab.data.splits import FEWEST_ROWS, apportion, hold_out, normalised, sample_rows, units
+from trimtab.data.duplicates import normalise
+from trimtab.data.splits import FEWEST_ROWS, apportion, hold_out, sample_rows, units
 
 SETTINGS = settings(max_examples=60, deadline=None)
 CLASS_SIZES = st.lists(st.integers(2, 40), min_size=2, max_size=6).filter(lambda sizes: sum(sizes) >= 2 * FEWEST_ROWS)
@@ -65,7 +66,7 @@ def test_repeated_texts_stay_together(sizes, seed, kinds):
         assert "can be held out" in str(error) or "too few" in str(error)
         return
     assert_partition(frame, splits)
-    seen = [{normalised(text) for text in part["text"]} for part in splits.values()]
+    seen = [{normalise(text) for text in part["text"]} for part in splits.values()]
     assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
 
 
