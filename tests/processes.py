@@ -1,4 +1,4 @@
-"""The command line in processes of its own, that take real signals; forked from one server so that imports cost once."""
+"""The command line in processes of its own, that take real signals; forked from one server, so as to import once."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def labelled_texts(count: int, *, seed: int = 0, longest: int = 14) -> list[tupl
     rows = []
     for index in range(count):
         label = list(CLASS_WORDS)[index % len(CLASS_WORDS)]
-        words = draw.choices(FILLER, k=draw.randint(1, longest)) + [draw.choice(CLASS_WORDS[label])]
+        words = [*draw.choices(FILLER, k=draw.randint(1, longest)), draw.choice(CLASS_WORDS[label])]
         draw.shuffle(words)
         rows.append((" ".join(words), label))
     return rows

@@ -22,7 +22,10 @@ from transformers import (
     ViTForImageClassification,
 )
 
-TOKENS = {"input_ids": torch.tensor([[5, 6, 7, 1], [8, 9, 10, 1]]), "attention_mask": torch.ones(2, 4, dtype=torch.long)}
+TOKENS = {
+    "input_ids": torch.tensor([[5, 6, 7, 1], [8, 9, 10, 1]]),
+    "attention_mask": torch.ones(2, 4, dtype=torch.long),
+}
 ALL = ("bert", "gpt2", "t5", "vit", "mobilenet_v2", "resnet")
 TEXT = ("bert", "gpt2", "t5")
 

@@ -96,6 +96,8 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
 def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Whether two sets of weights are equal bit for bit; NaN equals NaN."""
     return one.keys() == other.keys() and all(
-        torch.equal(one[name].view(torch.uint8), other[name].view(torch.uint8)) if one[name].ndim else one[name] == other[name]
+        torch.equal(one[name].view(torch.uint8), other[name].view(torch.uint8))
+        if one[name].ndim
+        else one[name] == other[name]
         for name in one
     )

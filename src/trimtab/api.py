@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,7 +12,7 @@ import pandas as pd
 
 from trimtab.config.load import build_recipe
 from trimtab.config.origins import Origin, ResolvedRecipe
-from trimtab.config.recipe import DataSection, EvaluationSection
+from trimtab.config.recipe import DataSection
 from trimtab.core.errors import DataError, RunError
 from trimtab.core.events import Listener, read_events
 from trimtab.core.runs import RunDirectory
@@ -104,6 +104,11 @@ class Run:
         Raises:
             DataError: an input is of the wrong kind, or an image cannot be read.
         """
+        if not isinstance(inputs, str | pd.DataFrame | Iterable):
+            raise DataError(
+                f"Nothing can be predicted for a {type(inputs).__name__}.",
+                remedy="Give a text, a list, or a DataFrame.",
+            )
         if isinstance(inputs, str):
             return self._trained.predictions(frame_of_inputs(self._trained, [inputs]))[0]
         if isinstance(inputs, pd.DataFrame):
@@ -122,12 +127,12 @@ class Run:
             settings: further recipe keys, such as `data.label`.
 
         Raises:
+            RecipeError: there is no such metric, or the target cannot be read.
             DataError: the data cannot be read or hold unknown labels.
         """
-        recipe = build_recipe(overrides=dict(settings or {})).recipe
-        section = recipe.evaluation.model_copy(update={"metric": metric, "target": target})
-        section = EvaluationSection.model_validate(section.model_dump())
-        return self._trained.evaluate(data, recipe.data, section)[0]
+        named = {"evaluation.metric": metric, **({} if target is None else {"evaluation.target": target})}
+        recipe = build_recipe(overrides={**(settings or {}), **named}, override_origin="python").recipe
+        return self._trained.evaluate(data, recipe.data, recipe.evaluation)[0]
 
     def read(self, source: Any, data: DataSection | None = None) -> pd.DataFrame:
         """Rows to predict, from a file or a DataFrame, as a canonical frame; labels are not needed."""
@@ -146,6 +151,12 @@ def frame_of_inputs(trained: TrainedModel, inputs: list[Any]) -> pd.DataFrame:
         DataError: an input is not of the kind that the model takes, or is an empty text.
     """
     if trained.task.modality == "image":
+        folders = [str(item) for item in inputs if Path(item).is_dir()]
+        if folders:
+            raise DataError(
+                f"{folders[0]} is a folder, and an image file is wanted.",
+                remedy=f"Predict all its images with: trimtab predict RUN --file {folders[0]}",
+            )
         return pd.DataFrame({"image": [str(item) for item in inputs]})
     wants_pairs = len(trained.columns.text) == 2
     wrong = [item for item in inputs if not (_is_pair(item) if wants_pairs else isinstance(item, str))]

@@ -13,7 +13,7 @@ from torch import nn
 
 from trimtab.training.engine import Engine
 
-# A number of rows that no batch size below divides: the last batch of the step is smaller, and a mean of means is wrong.
+# No batch size below divides this number of rows: the last batch of the step is smaller, and a mean of means is wrong.
 ROWS = 13
 TOLERANCE = 1e-6
 
@@ -72,7 +72,9 @@ def test_pieces_and_padding_are_really_uneven() -> None:
     examples = tiny_engine.make_examples(ROWS)
     reference = examples.collate(np.arange(ROWS))
     engine = tiny_engine.make_engine(
-        tiny_engine.make_model(), examples, tiny_engine.make_recipe(training={"batch_size": 4, "max_tokens_per_batch": 23})
+        tiny_engine.make_model(),
+        examples,
+        tiny_engine.make_recipe(training={"batch_size": 4, "max_tokens_per_batch": 23}),
     )
     batches = [batch for step in engine._plan(0) for batch in step]
 

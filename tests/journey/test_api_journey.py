@@ -90,6 +90,9 @@ def test_evaluating(run: api.Run, tmp_path: Path) -> None:
     other.rename(columns={"label": "answer"}).to_csv(tmp_path / "o.csv", index=False)
     renamed = run.evaluate(tmp_path / "o.csv", metric="accuracy", settings={"data.label": "answer"})
     assert renamed.primary == result.metrics["accuracy"]
+    with pytest.raises(RecipeError) as caught:
+        run.evaluate(other, metric="f1", target="accuracy")
+    assert len(caught.value.problems) == 2
     with pytest.raises(DataError, match="the label 'alien'"):
         run.evaluate(pd.DataFrame({"text": ["a", "b"], "label": ["alien", "other"]}))
 

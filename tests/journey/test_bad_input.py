@@ -21,6 +21,7 @@ import torch
 from command import QUICK, files_below, trimtab
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
+from trimtab.config.fields import plugin_kinds
 from trimtab.models.quiet import quiet_transformers
 
 HEADER = "text,label\n"
@@ -79,7 +80,10 @@ def refuse_data(refuse: Refuse, tmp_path: Path) -> Refuse:
 def test_missing_file(refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "tickets.csv").write_text(GOOD)
     message = refuse("train", "tickts.csv", "--model", "bert", "--output", "out")
-    assert message == "There is no file or folder 'tickts.csv' in .. Near names there: tickets.csv.\nCheck the path.\n"
+    assert message == (
+        "There is no file or folder 'tickts.csv' in the working directory. Near names there: tickets.csv.\n"
+        "Check the path.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,6 +197,15 @@ def test_all_faults_of_a_recipe_in_one_message(refuse_data: Refuse, tmp_path: Pa
         "modle.name (command line): unknown key. Did you mean 'model.name'?",
     ]:
         assert f"  - {words}" in message
+
+
+def test_options_that_do_not_fit_the_task_that_is_inferred(refuse_data: Refuse) -> None:
+    message = refuse_data(GOOD, "--set", "task.max_length=3", "--epochs", "0")
+    assert message.startswith("The recipe has 2 problems.")
+    assert "  - task.max_length (command line): found 3; allowed: whole number of at least 4 or `auto`." in message
+    option = plugin_kinds()["task"].options("image-classification")[0]
+    message = refuse_data(GOOD, "--set", f"{option.key}={option.default}")
+    assert f"{option.key} (command line): unknown option of the task 'text-classification'" in message
 
 
 def test_a_target_out_of_the_range_of_its_metric(refuse_data: Refuse) -> None:

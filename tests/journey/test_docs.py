@@ -1,184 +1,22 @@
-"""The documents say what is so: the tutorial runs, and every name in them exists."""
+"""The documents say what is so: every command, flag, recipe key, link and message in them exists."""
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import importlib.util
 import inspect
-import io
 import itertools
-import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import CHINESE, ENGLISH, PAGES, REPOSITORY, STRICT_PAGES, blocks_of, inline_code, prose_of
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-ENGLISH, CHINESE = REPOSITORY / "README.md", REPOSITORY / "README.zh-CN.md"
-TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
-PAGES = [
-    ENGLISH,
-    CHINESE,
-    REPOSITORY / "CONTRIBUTING.md",
-    REPOSITORY / "CHANGELOG.md",
-    REPOSITORY / "examples" / "tickets" / "README.md",
-    *sorted((REPOSITORY / "docs").glob("*.md")),
-]
-# Log and table, not instructions: other people's commands stand in them.
-STRICT_PAGES = [page for page in PAGES if page.name not in ("benchmarks.md", "experiments.md")]
 FILE_SUFFIXES = ("safetensors", "csv", "json", "jsonl", "yaml", "md", "parquet", "html", "txt", "py")
 OTHER_TOOLS_FLAGS = {"--index-url"}
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: the first word of its info string, the rest of it, its text, and the line it begins at."""
-
-    language: str
-    info: str
-    text: str
-    line: int
-
-
-def blocks_of(page: Path) -> list[Block]:
-    found: list[Block] = []
-    current: list[str] = []
-    opened: tuple[str, int] | None = None
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.startswith("```"):
-            if opened is None:
-                opened, current = (line[3:].strip(), number), []
-            else:
-                language, _, info = opened[0].partition(" ")
-                found.append(Block(language, info, "\n".join(current), opened[1]))
-                opened = None
-        elif opened is not None:
-            current.append(line)
-    assert opened is None, f"{page.name}: the block of line {opened and opened[1]} is not closed"
-    return found
-
-
-def prose_of(page: Path) -> str:
-    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-
-
-def inline_code(page: Path) -> list[str]:
-    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose_of(page))]
-
-
-# --- The tutorial runs -----------------------------------------------------------------------------------------------
-
-
-class Walk:
-    """Runs the tutorial's blocks in order, in one folder; `trimtab` lines in this process, all else by the shell."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, Any] = {"__name__": "tutorial"}
-        self.output = ""
-
-    def run(self, block: Block) -> None:
-        where = f"{TUTORIAL.name}, line {block.line}"
-        if block.language == "python":
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-                exec(compile(block.text, where, "exec"), self.names)  # noqa: S102 (our own document)
-            self.output = out.getvalue()
-        elif block.language == "sh":
-            expected = int(block.info.removeprefix("exit=") or 0)
-            commands = [block.text] if "<<" in block.text else block.text.splitlines()
-            results = [self._command(command) for command in commands]
-            self.output = "\n".join(text for _, text in results)
-            codes = [code for code, _ in results]
-            assert codes == [0] * (len(codes) - 1) + [expected], f"{where}: exit codes {codes}\n{self.output}"
-        elif block.language == "text":
-            for line in block.text.splitlines():
-                assert line.removesuffix("…") in self.output, f"{where}: {line!r} is not in:\n{self.output}"
-
-    def _command(self, command: str) -> tuple[int, str]:
-        if command.startswith("trimtab ") and not re.search(r"[|<>]", command):
-            from trimtab.cli.main import cli
-
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-                code = cli.main(shlex.split(command)[1:], standalone_mode=False)
-            return code, out.getvalue()
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
-            env={**os.environ, "PATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            check=False,
-        )
-        return done.returncode, done.stdout
-
-
-@pytest.fixture(scope="module")
-def walked() -> Iterator[Path]:
-    """The folder in which the whole tutorial has run."""
-    with tempfile.TemporaryDirectory(prefix="trimtab-tutorial-") as name:
-        folder, before = Path(name), Path.cwd()
-        shutil.copytree(REPOSITORY / "examples", folder / "examples")
-        os.chdir(folder)
-        try:
-            walk = Walk()
-            for block in blocks_of(TUTORIAL):
-                walk.run(block)
-            yield folder
-        finally:
-            os.chdir(before)
-
-
-def test_tutorial_leaves_the_runs_it_promises(walked: Path) -> None:
-    assert sorted(path.name for path in (walked / "runs").iterdir()) == ["first", "partial", "stopped"]
-    for run in (walked / "runs").iterdir():
-        assert json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["rows"] == 30
-    assert len((walked / "predicted.csv").read_text(encoding="utf-8").splitlines()) == 61
-
-
-def test_readme_names_every_file_of_a_run(walked: Path) -> None:
-    table = ENGLISH.read_text(encoding="utf-8").partition("## What a run leaves behind")[2].partition("\n## ")[0]
-    named = _first_cells(table)
-    assert named == {path.name for path in (walked / "runs" / "first").iterdir()}
-
-
-def _first_cells(table: str) -> set[str]:
-    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return {name.rstrip("/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
-
-
-def test_architecture_names_the_fields_of_every_event(walked: Path) -> None:
-    section = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8").partition("### Events")[2]
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, flags=re.MULTILINE)
-    documented = {kind: set(re.findall(r"`(\w+)`", cells)) for kind, cells in rows}
-    seen: dict[str, set[str]] = {}
-    for path in (walked / "runs").glob("*/events.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            assert {"type", "time", "step"} <= event.keys()
-            seen.setdefault(event["type"], set()).update(event.keys() - {"type", "time", "step"})
-    assert set(seen) == set(documented)
-    assert {kind: fields - documented[kind] for kind, fields in seen.items() if fields - documented[kind]} == {}
-    # Named, though not every run has them: what only a skipped step, a new or a resumed run, or another action holds.
-    rare = {"skipped", "rows", "preflight", "resumed", "signal", "message", "reason", "before", "after", "checkpoint"}
-    severities = {"info", "warning", "refuse"}
-    actions = {"interrupted", "resume", "skip_checkpoint", "shrink_token_budget"}
-    for kind, fields in seen.items():
-        assert documented[kind] - fields <= rare | severities | actions, kind
-
-
-# --- Derived documents -----------------------------------------------------------------------------------------------
 
 
 def test_derived_documents_are_up_to_date() -> None:

@@ -14,7 +14,7 @@ from trimtab.core.errors import EXIT_TARGET_MISSED
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("data")
-@recipe_flags("data.text", "data.label", "evaluation")
+@recipe_flags("data.text", "data.label", "evaluation", "training.device")
 @json_option
 def command(run: Path, data: str, recipe: RecipeArguments, as_json: bool) -> int:
     """Judge the model of RUN on DATA, with intervals and beside the baselines.
@@ -26,7 +26,9 @@ def command(run: Path, data: str, recipe: RecipeArguments, as_json: bool) -> int
     from trimtab.pipeline.trained import TrainedModel, find_model
 
     settings = recipe.resolve().recipe
-    result, _ = TrainedModel(find_model(run)).evaluate(data, settings.data, settings.evaluation)
+    result, _ = TrainedModel(find_model(run), settings.training.device).evaluate(
+        data, settings.data, settings.evaluation
+    )
     if as_json:
         print_json(result.to_dict())
     else:

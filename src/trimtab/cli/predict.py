@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from trimtab.config.recipe import DataSection
     from trimtab.pipeline.trained import TrainedModel
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -34,7 +35,7 @@ FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
     help=f"Write a table with a probability for each class to FILE ({', '.join(FORMATS)}).",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file named with --to.")
-@recipe_flags("data.text")
+@recipe_flags("data.text", "training.device")
 @json_option
 def command(
     run: Path,
@@ -55,9 +56,10 @@ def command(
     from trimtab.evaluation.predictions import predictions_table
     from trimtab.pipeline.trained import TrainedModel, find_model
 
-    trained = TrainedModel(find_model(run))
-    frame = _frame(trained, texts, file, recipe)
-    for note in frame.attrs.get("notes", ()):
+    settings = recipe.resolve().recipe
+    trained = TrainedModel(find_model(run), settings.training.device)
+    frame = _frame(trained, texts, file, settings.data)
+    for note in (*frame.attrs.get("notes", ()), *trained.reading_notes(frame)):
         message(note)
     table = predictions_table(frame, trained.probabilities(frame), trained.labels)
     if target is not None:
@@ -69,7 +71,7 @@ def command(
         _show(table)
 
 
-def _frame(trained: TrainedModel, texts: tuple[str, ...], file: str | None, recipe: RecipeArguments) -> pd.DataFrame:
+def _frame(trained: TrainedModel, texts: tuple[str, ...], file: str | None, data: DataSection) -> pd.DataFrame:
     """Texts of the command line, lines of standard input, or rows of a file, as a canonical frame."""
     from trimtab.api import frame_of_inputs
     from trimtab.data.loading import load_unlabelled
@@ -79,8 +81,7 @@ def _frame(trained: TrainedModel, texts: tuple[str, ...], file: str | None, reci
     if file == "-":
         lines = [line.rstrip("\r\n") for line in sys.stdin]
         return frame_of_inputs(trained, [line for line in lines if line.strip()])
-    options = recipe.resolve().recipe.data
-    return load_unlabelled(file, options, trained.columns, trained.task.name)
+    return load_unlabelled(file, data, trained.columns, trained.task.name)
 
 
 def _check_target(target: Path | None, overwrite: bool) -> None:
@@ -91,6 +92,9 @@ def _check_target(target: Path | None, overwrite: bool) -> None:
             f"--to {target}: files of type {target.suffix or '(none)'} cannot be written.",
             remedy=f"Use one of {', '.join(FORMATS)}.",
         )
+    if target.is_dir() or not target.parent.is_dir():
+        found = "is a folder" if target.is_dir() else f"lies in {target.parent}, which is not a folder"
+        raise RunError(f"--to {target}: it {found}.", remedy="Name a file in a folder that exists.")
     if target.exists() and not overwrite:
         raise RunError(f"{target} exists already.", remedy="Choose another name, or replace it with --overwrite.")
 

@@ -60,10 +60,13 @@ class Progress:
 
     def _on_start(self, event: dict[str, Any]) -> None:
         self._total = event["total_steps"]
+        for note in event["notes"]:
+            message(f"  {note}")
         share = event["trained_parameters"] / event["parameters"]
+        epochs = "1 epoch" if event["num_epochs"] == 1 else f"{event['num_epochs']} epochs"
         message(
             f"Training {event['trained_parameters']:,} of {event['parameters']:,} parameters ({share:.1%}, strategy "
-            f"{event['strategy']}) for {event['num_epochs']} epochs, {self._total:,} steps, learning rate "
+            f"{event['strategy']}) for {epochs}, {self._total:,} steps, learning rate "
             f"{event['learning_rate']:g}, {event['precision']} on {event['device']}; run directory {event['run']}"
         )
         if self._is_terminal:

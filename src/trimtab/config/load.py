@@ -21,6 +21,7 @@ from trimtab.config.plugins import PluginSection, parse_options
 from trimtab.config.recipe import Recipe
 from trimtab.config.yaml_text import describe_value
 from trimtab.core.errors import RecipeError, nearest
+from trimtab.core.registry import REGISTRIES
 
 
 def build_recipe(
@@ -132,6 +133,7 @@ def _plugin_section(kind: PluginKind, given: Layer, problems: list[str]) -> Plug
         known = {field.key for field in kind.all_options()}
         unknown = [(f"{head}.{key}", entry) for key, entry in options.items() if f"{head}.{key}" not in known]
         problems.extend(words.unknown_key(key, entry.where) for key, entry in unknown)
+        problems.extend(_unfit_options(kind, given))
         return PluginSection(name=str(name), options={key: entry.value for key, entry in options.items()})
     section = PluginSection(name=name, options={key: entry.value for key, entry in options.items()})
     try:
@@ -139,6 +141,26 @@ def _plugin_section(kind: PluginKind, given: Layer, problems: list[str]) -> Plug
     except ValidationError as error:
         problems.extend(_option_words(kind, name, error, given))
         return None
+
+
+def _unfit_options(kind: PluginKind, given: Layer) -> Iterator[str]:
+    """Values of options that no plugin would take, while it is open which plugin it will be."""
+    plugins = REGISTRIES[kind.kind].names()
+    for field in {field.key: field for field in kind.all_options()}.values():
+        if field.key in given and not any(_takes(kind, plugin, field.key, given) for plugin in plugins):
+            yield words.wrong_value(field, given[field.key].value, given[field.key].where)
+
+
+def _takes(kind: PluginKind, plugin: str, key: str, given: Layer) -> bool:
+    """Whether a plugin has the option and takes its value."""
+    if key not in {field.key for field in kind.options(plugin)}:
+        return False
+    section = PluginSection(name=plugin, options={key.partition(".")[2]: given[key].value})
+    try:
+        parse_options(kind.kind, section)
+    except ValidationError as error:
+        return key not in words.faults(error, (kind.kind,))
+    return True
 
 
 def _option_words(kind: PluginKind, plugin: str, error: ValidationError, given: Layer) -> Iterator[str]:

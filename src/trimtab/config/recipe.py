@@ -103,7 +103,7 @@ class DataSection(Section):
     )
     force: bool = Field(
         False,
-        description="Train although the data report refuses (too many unknown tokens, rows dropped, leakage).",
+        description="Train although the data are refused (too many unknown tokens, too many rows dropped).",
         json_schema_extra=flag("--force"),
     )
 

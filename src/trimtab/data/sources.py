@@ -91,7 +91,8 @@ def _missing(path: Path) -> DataError:
     near: list[str] = []
     if folder.is_dir():
         near = difflib.get_close_matches(path.name, sorted(item.name for item in folder.iterdir()), n=3, cutoff=0.5)
-    where = f" in {folder}" if folder.is_dir() else f": the folder {folder} does not exist either"
+    inside = f" in {folder}" if folder.parts else " in the working directory"
+    where = inside if folder.is_dir() else f": the folder {folder} does not exist either"
     offer = f" Near names there: {', '.join(near)}." if near else ""
     return DataError(f"There is no file or folder {path.name!r}{where}.{offer}", remedy="Check the path.")
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 
-from trimtab.config.load import build_recipe
+from trimtab.config.load import build_recipe, with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO
 from trimtab.core.devices import process_index
@@ -58,12 +58,14 @@ def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport
     recipe = resolved.recipe
     check_before_data(recipe)
     dataset = load_dataset(source, recipe.data, seed=recipe.seed, task=recipe.task.name)
+    if recipe.task.name == AUTO:
+        with_inferred(resolved, {"task": dataset.task})  # raises where options given do not fit this task
     ground = lay_groundwork(recipe, dataset)
     is_text = ground.task.modality == "text"
     report = data_report(
         dataset,
         tokenizer=ground.context.processor if is_text else None,
-        max_length=ground.context.max_length if is_text else None,
+        max_length=ground.task.max_length(ground.context),
         options=recipe.data,
         seed=recipe.seed,
         model_name=recipe.model.name,
@@ -275,7 +277,8 @@ def _start_fields(parts: Parts) -> dict[str, Any]:
         "metric": parts.recipe.evaluation.metric,
         "learning_rate": parts.recipe.optimizer.learning_rate,
         "num_epochs": parts.recipe.training.num_epochs,
-        "notes": {**parts.notes, **{f"strategy.{i}": note for i, note in enumerate(parts.plan.notes)}},
+        "reasons": parts.notes,
+        "notes": [*parts.loaded.notes, *parts.plan.notes],
     }
 
 

@@ -21,7 +21,9 @@ from trimtab.core.registry import TASKS
 from trimtab.core.runs import RunDirectory
 from trimtab.data.dataset import Columns
 from trimtab.data.duplicates import normalise
+from trimtab.data.findings import long_texts, unknown_tokens
 from trimtab.data.loading import load_labelled
+from trimtab.data.tokens import token_statistics
 from trimtab.evaluation.baselines import baseline_predictions
 from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.evaluation.result import EvalResult
@@ -117,9 +119,6 @@ class TrainedModel:
         """Class probabilities of the rows of a canonical frame, float32 `[rows, classes]`."""
         if frame.empty:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        processor = self.loaded.processor
-        is_text = self.task.modality == "text"
-        context = TaskContext(processor, max_length_of(processor, self.loaded.model.config) if is_text else 0)
         predictor = Predictor(
             model=self.loaded.model,
             task=self.task,
@@ -128,7 +127,23 @@ class TrainedModel:
             token_budget=TOKEN_BUDGET.get(self._device.type, TOKEN_BUDGET["cpu"]),
         )
         unlabelled = frame.drop(columns="label", errors="ignore")
-        return predictor.predict(self.task.encode(unlabelled, context)).values
+        return predictor.predict(self.task.encode(unlabelled, self._context)).values
+
+    def reading_notes(self, frame: pd.DataFrame) -> list[str]:
+        """What the model cannot read of the rows: unknown tokens, texts that are cut."""
+        if self.task.modality != "text" or frame.empty:
+            return []
+        pairs = frame["text_pair"].tolist() if "text_pair" in frame.columns else None
+        tokens = token_statistics(
+            frame["text"].tolist(), self.loaded.processor, self.task.max_length(self._context), pairs=pairs
+        )
+        found = (*unknown_tokens(tokens, DataSection(), "this model"), *long_texts(tokens))
+        return [finding.message for finding in found]
+
+    @cached_property
+    def _context(self) -> TaskContext:
+        processor, config = self.loaded.processor, self.loaded.model.config
+        return TaskContext(processor, max_length_of(processor, config) if self.task.modality == "text" else 0)
 
     def predictions(self, frame: pd.DataFrame) -> list[Prediction]:
         """One `Prediction` for each row of a canonical frame."""
@@ -174,7 +189,7 @@ class TrainedModel:
             primary_metric=self.task.primary_metric(metric),
             seed=int(self._description["seed"]),
             baseline_predictions=baselines,
-            notes=(*frame.attrs.get("notes", ()), *_overlap_notes(training, frame)),
+            notes=(*frame.attrs.get("notes", ()), *_overlap_notes(training, frame), *self.reading_notes(frame)),
         )
         return result, frame
 

@@ -75,6 +75,10 @@ class Task(ABC):
     def encode(self, frame: pd.DataFrame, context: TaskContext) -> Examples:
         """Encode the rows of a canonical frame; labels are taken along when the frame has them."""
 
+    def max_length(self, context: TaskContext) -> int | None:
+        """Tokens after which an input is cut; None where inputs are not cut (images)."""
+        return None
+
     @abstractmethod
     def loss(self, outputs: Any, batch: Batch) -> tuple[torch.Tensor, int]:
         """The summed loss of a batch and its weight (examples or tokens), to be divided once an optimizer step."""

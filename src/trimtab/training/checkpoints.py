@@ -143,7 +143,12 @@ def find_fault(path: Path) -> str | None:
 
 
 def restore(
-    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, *, process_index: int = 0, num_processes: int = 1
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    process_index: int = 0,
+    num_processes: int = 1,
 ) -> Progress:
     """Put weights, optimizer and random state back, and return where the run stood.
 

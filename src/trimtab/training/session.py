@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import nn
 
-from trimtab.core.errors import InterruptedRun
+from trimtab.core.errors import InterruptedRun, NonFiniteError
 from trimtab.core.events import EventLog
 from trimtab.training.checkpoints import CheckpointStore, random_states, summary
 from trimtab.training.engine import Engine
@@ -95,6 +95,12 @@ class Session:
     def _evaluate(self, record: StepRecord) -> bool:
         """Evaluate, note it, and say whether it is the best so far."""
         judgement = self.evaluate()
+        loss = judgement.values.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise NonFiniteError(
+                f"Step {record.step}: the loss on the validation rows is {loss}; the weights have diverged.",
+                remedy="Train again with a lower rate (--learning-rate), or with training.precision=fp32.",
+            )
         self.engine.train_mode()
         progress = self.engine.progress
         improved = _is_better(judgement, progress.best_value)

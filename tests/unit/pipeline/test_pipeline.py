@@ -13,14 +13,14 @@ import torch
 
 import trimtab.pipeline.preflight as preflight
 from trimtab.config.load import build_recipe
-from trimtab.core.errors import ModelError, RecipeError, RunError
+from trimtab.core.errors import InterruptedRun, ModelError, RecipeError, RunError
 from trimtab.core.runs import RunDirectory
 from trimtab.data.loading import load_dataset
 from trimtab.pipeline.parts import Parts, build_parts, check_before_data, lay_groundwork
 from trimtab.pipeline.preflight import rehearse
 from trimtab.pipeline.resolve import anchor_paths, choose_device, hidden_size
 from trimtab.pipeline.store import check_disk, check_place, read_dataset, save_dataset
-from trimtab.pipeline.train import describe_rows
+from trimtab.pipeline.train import describe_rows, resume, train
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +231,50 @@ def test_dataset_json_is_readable(tmp_path: Path) -> None:
     fields = json.loads((tmp_path / "data" / "dataset.json").read_text())
     assert fields["labels"] == ["billing", "network", "other"]
     assert fields["held_out"] == ["validation", "test"]
+
+
+def test_a_text_without_tokens_still_gives_one(bert: Path) -> None:
+    parts = make_parts(bert)
+    task, context = parts.ground.task, parts.ground.context
+    examples = task.encode(pd.DataFrame({"text": ["the router", " ", "refund"]}), context)
+    assert examples.lengths.tolist() == [2, 1, 1]
+    unknown = context.processor.unk_token_id
+    assert examples.collate(np.array([1])).inputs["input_ids"].tolist() == [[unknown]]
+    assert task.encode(pd.DataFrame({"text": []}, dtype=object), context).lengths.tolist() == []
+
+
+def test_an_interrupt_at_the_end_names_the_resume_command(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    frame = pd.DataFrame(tiny.labelled_texts(60), columns=["text", "label"])
+    settings = {"model.name": str(bert), "output": str(tmp_path / "a run"), "training.num_epochs": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr("trimtab.pipeline.train.finish", interrupted)
+        with pytest.raises(InterruptedRun) as caught:
+            train(build_recipe(overrides=settings), frame)
+    assert caught.value.exit_code == 130
+    assert caught.value.resume_command == f"trimtab resume '{tmp_path / 'a run'}'"
+    assert resume(tmp_path / "a run").is_finished
+
+
+def test_nothing_stays_of_a_run_whose_first_files_cannot_be_written(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise RunError("full")
+
+    monkeypatch.setattr("trimtab.pipeline.store.write_json", full)
+    frame = pd.DataFrame(tiny.labelled_texts(60), columns=["text", "label"])
+    with pytest.raises(RunError, match="full"):
+        train(build_recipe(overrides={"model.name": str(bert), "output": str(tmp_path / "run")}), frame)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resuming_what_cannot_be_resumed_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("seed: 0\n")
+    with pytest.raises(RunError, match=r"The prepared data of .* cannot be read"):
+        resume(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]

@@ -64,7 +64,7 @@ def test_patterns_of_all_norms(bert: nn.Module, blocks: Blocks) -> None:
 
 
 def test_a_pattern_is_a_whole_part_of_a_name(blocks: Blocks) -> None:
-    with pytest.raises(RecipeError, match="'layer.11' matches no parameter"):
+    with pytest.raises(RecipeError, match=r"'layer\.11' matches no parameter"):
         trained(blocks, patterns=["layer.11"])
     with pytest.raises(RecipeError, match="'embed' matches no parameter"):
         trained(blocks, patterns=["embed"])

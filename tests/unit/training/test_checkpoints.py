@@ -37,7 +37,9 @@ FILES = (MODEL, OPTIMIZER, RANDOM, PROGRESS)
 
 def make_engine(seed: int = 0) -> Engine:
     recipe = tiny_engine.make_recipe(training={"num_epochs": 5})
-    return tiny_engine.make_engine(tiny_engine.make_model(dropout=0.1, seed=seed), tiny_engine.make_examples(16), recipe)
+    return tiny_engine.make_engine(
+        tiny_engine.make_model(dropout=0.1, seed=seed), tiny_engine.make_examples(16), recipe
+    )
 
 
 def advance(engine: Engine, steps: int) -> list[float | None]:
@@ -92,9 +94,7 @@ def test_restoring_goes_on_exactly_as_without_a_stop(store: CheckpointStore) -> 
 
     assert other.progress.step == 3
     assert advance(other, 4) == expected
-    assert tiny_engine.same_weights(
-        tiny_engine.weights_of(other.model), tiny_engine.weights_of(engine.model)
-    )
+    assert tiny_engine.same_weights(tiny_engine.weights_of(other.model), tiny_engine.weights_of(engine.model))
     assert tiny_engine.same_weights(optimizer_tensors(other.optimizer), optimizer_tensors(engine.optimizer))
 
 

@@ -17,12 +17,16 @@ from trimtab.core.errors import OutOfMemoryError
 from trimtab.training.engine import Engine, is_out_of_memory
 from trimtab.training.inference import Predictor
 
-CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."
+CPU_MESSAGE = (
+    "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."
+)
 ERRORS = {
     "cuda": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     "cpu": lambda: RuntimeError(CPU_MESSAGE),
     "python": lambda: MemoryError(),
-    "mmap": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    "mmap": lambda: RuntimeError(
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+    ),
 }
 
 

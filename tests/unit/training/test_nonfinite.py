@@ -97,7 +97,7 @@ def copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_nan_in_an_embedding_spoils_only_the_steps_that_use_it() -> None:
-    """The way it happens in life: one row of the embeddings is damaged, and only some rows of the data hold its word."""
+    """The way it happens in life: one row of the embeddings is damaged, and few rows of the data hold its word."""
     rows = [("the router", "network"), ("the refund", "billing")] * 8 + [("thanks router", "other")]
     recipe = tiny_engine.make_recipe(training={"num_epochs": 1, "batch_size": 1, "max_nonfinite_steps": 3})
     engine = tiny_engine.make_engine(tiny_engine.make_model(), tiny_engine.make_examples(rows), recipe)

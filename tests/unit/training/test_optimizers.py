@@ -16,7 +16,9 @@ from trimtab.training.optimizers import build_optimizer, optimizer_tensors, set_
 def two_groups(model: nn.Module) -> TrainingPlan:
     names = [name for name, _ in model.named_parameters()]
     head = tuple(name for name in names if name.startswith("classifier"))
-    return TrainingPlan((ParameterGroup("head", head, 1e-2), ParameterGroup("body", tuple(set(names) - set(head)), 1e-4)))
+    return TrainingPlan(
+        (ParameterGroup("head", head, 1e-2), ParameterGroup("body", tuple(set(names) - set(head)), 1e-4))
+    )
 
 
 def test_no_decay_on_biases_norms_and_vectors() -> None:
@@ -31,7 +33,7 @@ def test_no_decay_on_biases_norms_and_vectors() -> None:
 
 
 def test_one_step_of_adamw_by_hand() -> None:
-    """First step: the moments, corrected for their bias, are g and g², so that a weight moves by rate × g / (|g| + ε)."""
+    """First step: the corrected moments are g and g², so that a weight moves by rate × g / (|g| + ε)."""
     model = tiny_engine.make_model()
     section = tiny_engine.make_recipe(optimizer={"learning_rate": 0.1, "weight_decay": 0.5}).optimizer
     plan = TrainingPlan((ParameterGroup("head", ("classifier.weight", "classifier.bias"), 0.1),))

@@ -57,7 +57,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(home: Path, output: Path, on_event: Any = None, **settings: Any) -> None:
     trimtab.train(
-        home / "texts.csv", model=str(home / "bert"), output=output, settings={**SETTINGS, **settings}, on_event=on_event
+        home / "texts.csv",
+        model=str(home / "bert"),
+        output=output,
+        settings={**SETTINGS, **settings},
+        on_event=on_event,
     )
 
 
