@@ -1,6 +1,6 @@
 """Trimtab beside the HF Trainer: same model, rows, splits, epochs, batch size and learning rate, one process tree.
 
-    python benchmarks/text_classification.py --output docs/benchmarks.md --raw benchmarks/results/text_classification.json
+    python benchmarks/text_classification.py --output docs/benchmarks.md
     python benchmarks/text_classification.py --only trec-coarse --rounds 3
 
 Each (library, data set, round) is a process of its own; the libraries take turns (A, B, A, B, …), and the figure to
@@ -95,7 +95,7 @@ CASES = {
     for case in (
         Case("trec-coarse", "trec", "coarse", 3),
         Case("trec-fine", "trec", "fine", 3),
-        Case("mr", "mr", "label", 2),
+        Case("mr", "mr", "label", 1),
         Case("sst2", "sst2", "label", 1, 20_000),
     )
 }

@@ -214,7 +214,7 @@ def test_what_predict_refuses(place: Place, tmp_path: Path) -> None:
         (["ok", ""], "Input 2 of 2 is an empty text"),
         (["a", "--to", tmp_path / "there.csv"], "exists already"),
         (["a", "--to", tmp_path / "folder.csv"], "folder.csv"),
-        (["a", "--to", tmp_path / "folder.csv", "--overwrite"], "irectory"),
+        (["a", "--to", tmp_path / "folder.csv", "--overwrite"], "folder"),
         (["a", "--to", tmp_path / "x.xlsx"], ".csv, .tsv, .jsonl, .parquet"),
         (["a", "--to", tmp_path / "none" / "x.csv"], "none"),
         (["--file", tmp_path / "none.csv"], "There is no file or folder 'none.csv'"),

@@ -127,7 +127,7 @@ def test_a_flag_that_does_not_exist_is_found() -> None:
     assert faults_of_page(["$ trimtab train x.csv --epoch 3"], []) == [
         "no flag '--epoch' of train: trimtab train x.csv --epoch 3"
     ]
-    assert faults_of_page([], ["trimtab predict RUN --device cpu"]) != []
+    assert faults_of_page([], ["trimtab predict RUN --epochs 3"]) != []
     assert faults_of_page([], ["--epoch 3"]) == ["no flag '--epoch'"]
     assert faults_of_page([], ["--set optimizer.lr=1"]) == ["no recipe key 'optimizer.lr': --set optimizer.lr=1"]
     assert faults_of_page([], ["training.epochs"]) == ["no recipe key 'training.epochs'"]

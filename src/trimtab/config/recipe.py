@@ -164,7 +164,7 @@ class TrainingSection(Section):
 
     num_epochs: Annotated[int, Field(ge=1)] | Auto = Field(
         AUTO,
-        description="Passes over the training rows; `auto` takes 3 on large data and up to 10 on small.",
+        description="Passes over the training rows; `auto` takes 3 on large data and up to 20 on small.",
         json_schema_extra=flag("--epochs"),
     )
     max_steps: int | None = Field(

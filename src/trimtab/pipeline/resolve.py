@@ -18,8 +18,8 @@ from trimtab.tasks.base import Task
 from trimtab.training.precision import choose_precision
 
 # `num_epochs: auto` aims at this many optimizer steps, within the bounds.
-WANTED_STEPS = 300
-FEWEST_EPOCHS, MOST_EPOCHS = 3, 10
+WANTED_STEPS = 150
+FEWEST_EPOCHS, MOST_EPOCHS = 3, 20
 
 TOKEN_BUDGET = {"cpu": 8192, "cuda": 65536}
 

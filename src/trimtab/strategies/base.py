@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from trimtab.models.blocks import Blocks
 
-# Below this width, models want larger steps: with 384 units 1e-4 trains as 5e-5 does with 768.
+# Below this width, models want larger steps (docs/experiments.md, "Default learning rate").
 NARROW_HIDDEN_SIZE = 512
+NARROW_RATE = CONVOLUTIONAL_RATE = 2e-4
+CUSTOMARY_RATE = 5e-5
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,11 @@ class Strategy(ABC):
 
 def full_learning_rate(hidden_size: int) -> tuple[float, str]:
     """The customary rate for training pretrained blocks, by the model's width, and the reason."""
-    if 0 < hidden_size <= NARROW_HIDDEN_SIZE:
-        return 1e-4, f"pretrained blocks of a narrow model ({hidden_size} units)"
-    return 5e-5, "pretrained blocks"
+    if not hidden_size:
+        return CONVOLUTIONAL_RATE, "pretrained blocks of a convolutional network"
+    if hidden_size <= NARROW_HIDDEN_SIZE:
+        return NARROW_RATE, f"pretrained blocks of a narrow model ({hidden_size} units)"
+    return CUSTOMARY_RATE, "pretrained blocks"
 
 
 def apply_plan(model: nn.Module, plan: TrainingPlan) -> None:

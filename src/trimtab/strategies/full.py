@@ -28,5 +28,5 @@ class Full(Strategy):
         return TrainingPlan(groups=(ParameterGroup("all", names, learning_rate),))
 
     def default_learning_rate(self, hidden_size: int) -> tuple[float, str]:
-        """1e-4 for narrow models, 5e-5 for others."""
+        """2e-4 for narrow models and convolutional networks, 5e-5 for others."""
         return full_learning_rate(hidden_size)

@@ -47,8 +47,8 @@ def context(names: tuple[str, ...] = ("cat", "dog", "owl"), **changes: Any) -> R
             "blocks": [{"block": "head", "parameters": 100, "trained": 75}],
         },
         "history": [
-            {"type": "step", "step": step, "loss": 1 / step, "learning_rate": 1e-4} for step in range(1, 20)
-        ] + [{"type": "evaluation", "step": 10, "loss": 0.4, "metrics": {"macro_f1": 0.8}}],
+            {"type": "step", "step": step, "loss": 1 / step, "learning_rates": {"all": 1e-4}} for step in range(1, 20)
+        ] + [{"type": "evaluation", "step": 10, "metrics": {"loss": 0.4, "macro_f1": 0.8}}],
         "result": result,
         "worst": [{"row": 4, "text": "my secret cat", "label": "cat", "prediction": "dog", "probability": 0.99}],
         "timing": {"training": 3725.0, "evaluation": 4.2, "device": "cpu"},
@@ -129,7 +129,7 @@ def test_page_escapes_everything() -> None:
     report = dataclasses.replace(
         report, result=dataclasses.replace(report.result, verdict=EVIL, notes=(EVIL,), primary_metric=EVIL)
     )
-    history = [{"type": "evaluation", "step": 1, EVIL: 0.5}]
+    history = [{"type": "evaluation", "step": 1, "metrics": {EVIL: 0.5}}]
     found = outline(render_html(dataclasses.replace(report, history=history)))
     assert "script" not in found.tags
     assert "img" not in found.tags
@@ -145,8 +145,8 @@ def test_page_escapes_everything() -> None:
     [
         ([], "No training steps are recorded."),
         ([{"type": "step", "step": 1, "loss": None}], "No step had a finite value to draw."),
-        ([{"type": "step", "step": 1, "loss": float("nan")}], "1 step had no finite loss"),
-        ([{"type": "step", "step": 1, "loss": 0.5, "learning_rate": 1e-4}], "<circle"),
+        ([{"type": "step", "step": 1, "loss": None, "skipped": "NaN"}], "1 step had no finite loss or gradient"),
+        ([{"type": "step", "step": 1, "loss": 0.5, "learning_rates": {"all": 1e-4}}], "<circle"),
     ],
 )
 def test_scant_histories(history: list, message: str) -> None:

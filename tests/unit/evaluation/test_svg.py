@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ElementTree
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,23 +75,23 @@ def test_ticks_are_few_ascending_and_hold_the_values(low: float, width: float, w
 
 def test_history_takes_the_last_of_repeated_steps() -> None:
     events = [
-        {"type": "step", "step": 1, "loss": 9.0, "learning_rate": 1e-5},
-        {"type": "step", "step": 2, "loss": 8.0, "learning_rate": 1e-5},
+        {"type": "step", "step": 1, "loss": 9.0, "learning_rates": {"all": 1e-5}},
+        {"type": "step", "step": 2, "loss": 8.0, "learning_rates": {"all": 1e-5}},
         {"type": "action", "step": 1, "action": "resume"},
-        {"type": "step", "step": 2, "loss": None, "learning_rate": 1e-5},
-        {"type": "step", "step": 3, "loss": 1.0, "learning_rate": [1e-5, 2e-5]},
+        {"type": "step", "step": 2, "loss": None, "skipped": "the loss is NaN", "learning_rates": {"all": 1e-5}},
+        {"type": "step", "step": 3, "loss": 1.0, "learning_rates": {"head": 1e-5, "body": 2e-5}},
     ]
     assert skipped_steps(events) == 1
+    assert skipped_steps(events[:2]) == 0
     loss, rate = history_charts(events, "macro_f1")
     assert not elements(loss, "polyline")
     assert len(elements(loss, "circle")) == 2
     assert "Learning rate" in rate
+    assert all(group in rate for group in ("all", "head", "body"))
 
 
-@pytest.mark.parametrize("shape", ["flat", "nested"])
-def test_history_finds_the_validation_metric(shape: str) -> None:
-    metrics = {"macro_f1": 0.5, "log_loss": 1.2}
-    event = {"type": "evaluation", "step": 5, **(metrics if shape == "flat" else {"metrics": metrics})}
+def test_history_finds_the_validation_metric() -> None:
+    event = {"type": "evaluation", "step": 5, "metrics": {"macro_f1": 0.5, "loss": 1.2}}
     loss, score = history_charts([event], "macro_f1")
     assert "validation" in loss
     assert "Validation macro_f1" in score

@@ -49,10 +49,10 @@ def test_no_value_stays_auto(bert: Path) -> None:
         "evaluation.metric",
     }
     assert set(parts.notes) == inferred
-    assert values["optimizer.learning_rate"] == 1e-4  # narrow models take larger steps
+    assert values["optimizer.learning_rate"] == 2e-4  # narrow models take larger steps
 
 
-@pytest.mark.parametrize(("rows", "epochs"), [(60, 10), (4000, 4), (40_000, 3)])
+@pytest.mark.parametrize(("rows", "epochs"), [(60, 20), (700, 10), (4000, 3), (40_000, 3)])
 def test_epochs_follow_the_number_of_rows(bert: Path, rows: int, epochs: int) -> None:
     from trimtab.pipeline.resolve import _epochs
 

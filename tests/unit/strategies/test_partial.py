@@ -110,12 +110,12 @@ def test_groups_are_head_and_chosen(blocks: Blocks) -> None:
 
 @pytest.mark.parametrize(
     ("options", "width", "rate"),
-    [({}, 384, 1e-3), ({}, 1024, 1e-3), ({"last_blocks": 1}, 384, 1e-4), ({"patterns": ["x"]}, 768, 5e-5)],
+    [({}, 384, 1e-3), ({}, 1024, 1e-3), ({"last_blocks": 1}, 384, 2e-4), ({"patterns": ["x"]}, 768, 5e-5)],
 )
 def test_default_learning_rate(options: dict[str, object], width: int, rate: float) -> None:
     assert Partial(PartialOptions.model_validate(options)).default_learning_rate(width)[0] == rate
 
 
-@pytest.mark.parametrize(("width", "rate"), [(384, 1e-4), (512, 1e-4), (513, 5e-5), (0, 5e-5)])
+@pytest.mark.parametrize(("width", "rate"), [(384, 2e-4), (512, 2e-4), (513, 5e-5), (0, 2e-4)])
 def test_default_learning_rate_of_full(width: int, rate: float) -> None:
     assert Full(FullOptions()).default_learning_rate(width)[0] == rate
