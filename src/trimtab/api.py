@@ -20,6 +20,7 @@ from trimtab.data.loading import load_unlabelled
 from trimtab.data.report import DataReport
 from trimtab.evaluation.result import EvalResult
 from trimtab.pipeline import train as pipeline
+from trimtab.pipeline.check import report_on
 from trimtab.pipeline.trained import Prediction, TrainedModel, find_model
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def check(data: Any = None, *, recipe: StrPath | None = None, settings: Mapping[
         TrimtabError: the data cannot be read, or the recipe does not fit them.
     """
     resolved, source = with_data(dict(settings or {}), data, recipe, origin="python")
-    return pipeline.check(resolved, source)[1]
+    return report_on(resolved, source)
 
 
 def resume(path: StrPath, *, on_event: Listener | None = None) -> Run:

@@ -22,10 +22,10 @@ def command(data: str | None, recipe: RecipeArguments, as_json: bool) -> int:
     """
     recipe, source = with_data(recipe, data)
     from trimtab.cli.results import show_report
-    from trimtab.pipeline.train import check
+    from trimtab.pipeline.check import report_on
 
     resolved = recipe.resolve()
-    _, report = check(resolved, source)
+    report = report_on(resolved, source)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,23 +18,15 @@ from trimtab.evaluation.predictions import worst_rows, write_predictions
 from trimtab.evaluation.report import ReportContext, write_reports
 from trimtab.evaluation.result import EvalResult
 from trimtab.models.loading import save_model
+from trimtab.pipeline.describe import Timer
 from trimtab.pipeline.parts import Parts
 from trimtab.pipeline.trained import describe_model
 from trimtab.training.checkpoints import CheckpointStore, find_fault, load_weights
 from trimtab.training.records import Progress
 
 
-class Laps(Protocol):
-    """Takes the time of each phase."""
-
-    seconds: dict[str, float]
-
-    def lap(self, phase: str) -> None:
-        """Charge the time since the last lap to `phase`."""
-
-
 def finish(
-    run: RunDirectory, parts: Parts, store: CheckpointStore, progress: Progress, events: EventLog, timer: Laps
+    run: RunDirectory, parts: Parts, store: CheckpointStore, progress: Progress, events: EventLog, timer: Timer
 ) -> None:
     """Load the best weights, save the model, judge it, and write the reports; `evaluation.json` comes last."""
     best_step = _load_best(parts, store, progress, events)
@@ -131,7 +123,7 @@ def _judge(parts: Parts, split: str, probabilities: np.ndarray, note: str) -> Ev
 
 
 def _context(
-    run: RunDirectory, parts: Parts, result: EvalResult, probabilities: np.ndarray, timer: Laps
+    run: RunDirectory, parts: Parts, result: EvalResult, probabilities: np.ndarray, timer: Timer
 ) -> ReportContext:
     dataset = parts.ground.dataset
     history = list(read_events(run.events))

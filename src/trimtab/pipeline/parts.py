@@ -14,11 +14,9 @@ from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.plugins import PluginSection, parse_options
 from trimtab.config.recipe import AUTO, Recipe
-from trimtab.core.errors import RecipeError, TrimtabError
 from trimtab.core.registry import STRATEGIES, TASKS
 from trimtab.core.seeds import seed_torch
 from trimtab.data.dataset import Dataset
-from trimtab.evaluation.verdict import parse_target
 from trimtab.models.configs import check_task, load_config
 from trimtab.models.hub import local_directory
 from trimtab.models.loading import LoadedModel, load_model
@@ -106,45 +104,19 @@ class Parts:
 
 
 def lay_groundwork(recipe: Recipe, dataset: Dataset) -> Groundwork:
-    """Everything that can be checked without reading weights; all faults of the recipe are raised at once.
+    """Everything that can be checked without reading weights.
 
     Raises:
-        RecipeError: unknown task, strategy, metric or device, or options that do not fit.
+        RecipeError: the metric is not one of the task, or the device is not there.
         ModelError: the model is not there, or cannot do the task.
     """
     section = PluginSection(name=dataset.task, options=recipe.task.options) if recipe.task.name == AUTO else recipe.task
-    task_class = TASKS.get(section.name)
-    task: Task = task_class(parse_options("task", section), dataset.labels)
-    problems: list[str] = []
-    device = torch.device("cpu")
-    try:
-        device = choose_device(recipe.training.device)
-    except TrimtabError as error:
-        problems.append(str(error))
-    for check in (
-        lambda: task.primary_metric(recipe.evaluation.metric),
-        lambda: recipe.evaluation.target is None or parse_target(recipe.evaluation.target),
-    ):
-        try:
-            check()
-        except TrimtabError as error:
-            problems.append(str(error))
-    if problems:
-        raise RecipeError("The recipe cannot be used:", problems=problems)
+    task: Task = TASKS.get(section.name)(parse_options("task", section), dataset.labels)
+    task.primary_metric(recipe.evaluation.metric)
+    device = choose_device(recipe.training.device)
     strategy: Strategy = STRATEGIES.get(recipe.strategy.name)(parse_options("strategy", recipe.strategy))
     source, context = read_context(recipe, task)
     return Groundwork(recipe, dataset, task, strategy, source, context, device)
-
-
-def check_before_data(recipe: Recipe) -> None:
-    """What shows without the data, which may take long to read: is the device there, and the model directory?
-
-    Raises:
-        RecipeError: this machine has no such device.
-        ModelError: there is no such model directory.
-    """
-    choose_device(recipe.training.device)
-    resolve_model(recipe.model.name, revision=recipe.model.revision)
 
 
 def read_context(recipe: Recipe, task: Task) -> tuple[ModelSource, TaskContext]:

@@ -11,6 +11,7 @@ import torch
 
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO, Recipe
+from trimtab.core.errors import RecipeError
 from trimtab.data.batching import steps_per_epoch
 from trimtab.models.sources import STARTER
 from trimtab.strategies.base import Strategy
@@ -90,8 +91,6 @@ def choose_device(wanted: str) -> torch.device:
     Raises:
         RecipeError: the device is not one that this machine has.
     """
-    from trimtab.core.errors import RecipeError
-
     if wanted == AUTO:
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
 
-from trimtab.config.load import build_recipe, with_inferred
+from trimtab.config.load import build_recipe
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO
 from trimtab.core.devices import process_index
@@ -20,57 +18,19 @@ from trimtab.core.errors import InterruptedRun, RunError
 from trimtab.core.events import EventLog, Listener
 from trimtab.core.runs import RunDirectory, new_run_path, open_run
 from trimtab.core.seeds import seed_torch
-from trimtab.data.loading import load_dataset
-from trimtab.data.report import DataReport, data_report
+from trimtab.pipeline.check import check, describe_dataset
+from trimtab.pipeline.describe import Timer, bytes_needed, describe_rows, start_fields
 from trimtab.pipeline.finish import finish
-from trimtab.pipeline.parts import Groundwork, Parts, build_parts, check_before_data, lay_groundwork
+from trimtab.pipeline.parts import Parts, build_parts, lay_groundwork
 from trimtab.pipeline.preflight import rehearse
 from trimtab.pipeline.store import check_disk, check_place, read_dataset, write_start
 from trimtab.training.checkpoints import CheckpointStore, restore
-from trimtab.training.engine import Engine, total_steps
+from trimtab.training.engine import Engine
 from trimtab.training.optimizers import build_optimizer
 from trimtab.training.records import Progress
 from trimtab.training.session import Judgement, Session
 
 RUNS = Path("runs")
-
-
-@dataclass
-class Timer:
-    """Seconds of each phase, for the report."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _began: float = field(default_factory=time.perf_counter)
-
-    def lap(self, phase: str) -> None:
-        """Charge the time since the last lap to `phase`."""
-        now = time.perf_counter()
-        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._began, 3)
-        self._began = now
-
-
-def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport]:
-    """Read the data, check recipe and model against them, and write the data report. No weights are read.
-
-    Raises:
-        TrimtabError: whatever cannot work.
-    """
-    recipe = resolved.recipe
-    check_before_data(recipe)
-    dataset = load_dataset(source, recipe.data, seed=recipe.seed, task=recipe.task.name)
-    if recipe.task.name == AUTO:
-        with_inferred(resolved, {"task": dataset.task})  # raises where options given do not fit this task
-    ground = lay_groundwork(recipe, dataset)
-    is_text = ground.task.modality == "text"
-    report = data_report(
-        dataset,
-        tokenizer=ground.context.processor if is_text else None,
-        max_length=ground.task.max_length(ground.context),
-        options=recipe.data,
-        seed=recipe.seed,
-        model_name=recipe.model.name,
-    )
-    return ground, report
 
 
 def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = None) -> RunDirectory:
@@ -95,7 +55,7 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
         announce.listen(listener)
     announce.write("phase", 0, phase="data", message=f"Reading {_describe(source)}")
     ground, report = check(resolved, source)
-    announce.write("report", 0, report=report.to_dict(), dataset=_summary(ground))
+    announce.write("report", 0, report=report.to_dict(), dataset=describe_dataset(ground.dataset))
     report.raise_if_refused(resolved.recipe.data.force)
     timer.lap("data")
     announce.write("phase", 0, phase="model", message=f"Loading {ground.source.name}")
@@ -104,7 +64,7 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     announce.write("phase", 0, phase="preflight", message="Pre-flight: one small batch the whole way")
     rehearsal = rehearse(parts)
     run = RunDirectory(_agree_on(target or new_run_path(RUNS, ground.dataset.name, parts.recipe.model.name)))
-    check_disk(run.path, _bytes_needed(parts))
+    check_disk(run.path, bytes_needed(parts))
     timer.lap("preflight")
     if parts.accelerator.is_main_process:
         run.create()
@@ -115,7 +75,7 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
             raise
     parts.accelerator.wait_for_everyone()
     events = _open_events(run, listener)
-    events.write("start", 0, **_start_fields(parts), preflight=rehearsal, run=str(run.path))
+    events.write("start", 0, **start_fields(parts), preflight=rehearsal, run=str(run.path))
     for finding in report.to_dict()["findings"]:
         events.write("finding", 0, **finding)
     seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
@@ -145,7 +105,7 @@ def resume(path: Path, listener: Listener | None = None) -> RunDirectory:
     events.write("phase", 0, phase="model", message=f"Resuming {run.path}")
     parts = build_parts(resolved, lay_groundwork(resolved.recipe, dataset))
     seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
-    events.write("start", 0, **_start_fields(parts), run=str(run.path), resumed=True)
+    events.write("start", 0, **start_fields(parts), run=str(run.path), resumed=True)
     progress = Progress(token_budget=_token_budget(parts))
     _train_and_finish(run, parts, events, progress, timer, checkpoint_folder=run.checkpoints)
     return run
@@ -239,13 +199,6 @@ def _judge(parts: Parts) -> Judgement:
     return Judgement(metric, float("nan") if value is None else value, task.higher_is_better(metric), values)
 
 
-def describe_rows(parts: Parts, rows: tuple[int, ...]) -> str:
-    """The rows of the user's files behind row indices of the training split, at most ten."""
-    frame = parts.ground.dataset.splits["train"].iloc[list(rows[:10])]
-    words = ", ".join(f"{source} row {row}" for source, row in zip(frame["source"], frame["row"], strict=True))
-    return words + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
-
-
 def _agree_on(path: Path) -> Path:
     """The path that the main process chose, on every process."""
     chosen: list[Path] = broadcast_object_list([path])
@@ -262,34 +215,6 @@ def _open_events(run: RunDirectory, listener: Listener | None) -> EventLog:
     return events
 
 
-def _start_fields(parts: Parts) -> dict[str, Any]:
-    parameters = dict(parts.model.named_parameters())
-    trained = parts.plan.trained
-    return {
-        "total_steps": total_steps(parts.recipe, len(parts.examples["train"])),
-        "model": parts.recipe.model.name,
-        "strategy": parts.recipe.strategy.name,
-        "rows": {name: len(frame) for name, frame in parts.ground.dataset.splits.items()},
-        "parameters": sum(parameter.numel() for parameter in parameters.values()),
-        "trained_parameters": sum(p.numel() for name, p in parameters.items() if name in trained),
-        "device": str(parts.accelerator.device),
-        "precision": parts.recipe.training.precision,
-        "metric": parts.recipe.evaluation.metric,
-        "learning_rate": parts.recipe.optimizer.learning_rate,
-        "num_epochs": parts.recipe.training.num_epochs,
-        "reasons": parts.notes,
-        "notes": [*parts.loaded.notes, *parts.plan.notes],
-    }
-
-
-def _bytes_needed(parts: Parts) -> int:
-    """Room for the kept checkpoints, the best, the one being written, and the model: weights and two moments each."""
-    weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
-    trained = parts.plan.trained
-    moments = 2 * sum(p.numel() * p.element_size() for name, p in parts.model.named_parameters() if name in trained)
-    return (parts.recipe.checkpoint.keep_last + 2) * (weights + moments) + weights
-
-
 def _token_budget(parts: Parts) -> int:
     budget = parts.recipe.training.max_tokens_per_batch
     if budget == AUTO or isinstance(budget, str):
@@ -304,15 +229,3 @@ def _refuse_existing(path: Path) -> None:
 
 def _describe(source: Any) -> str:
     return str(source) if isinstance(source, str | Path) else f"a {type(source).__name__}"
-
-
-def _summary(ground: Groundwork) -> dict[str, Any]:
-    dataset = ground.dataset
-    return {
-        "name": dataset.name,
-        "task": dataset.task,
-        "labels": dataset.labels,
-        "rows": {name: len(frame) for name, frame in dataset.splits.items()},
-        "held_out": dataset.held_out,
-        "notes": dataset.notes,
-    }

@@ -16,11 +16,13 @@ from trimtab.config.load import build_recipe
 from trimtab.core.errors import InterruptedRun, ModelError, RecipeError, RunError
 from trimtab.core.runs import RunDirectory
 from trimtab.data.loading import load_dataset
-from trimtab.pipeline.parts import Parts, build_parts, check_before_data, lay_groundwork
+from trimtab.pipeline.check import check
+from trimtab.pipeline.describe import describe_rows
+from trimtab.pipeline.parts import Parts, build_parts, lay_groundwork
 from trimtab.pipeline.preflight import rehearse
 from trimtab.pipeline.resolve import anchor_paths, choose_device, hidden_size
 from trimtab.pipeline.store import check_disk, check_place, read_dataset, save_dataset
-from trimtab.pipeline.train import describe_rows, resume, train
+from trimtab.pipeline.train import resume, train
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +96,13 @@ def test_paths_are_anchored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ber
 def test_a_device_that_is_not_there() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     with pytest.raises(RecipeError, match="this machine has no 'cuda:1'") as caught:
-        check_before_data(build_recipe(overrides={"training.device": "cuda:1"}).recipe)
+        check(build_recipe(overrides={"training.device": "cuda:1"}), "no_such_file.csv")
     assert "Available: cpu" in caught.value.remedy
 
 
 def test_a_model_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
-        check_before_data(build_recipe(overrides={"model.name": str(tmp_path / "none")}).recipe)
+        check(build_recipe(overrides={"model.name": str(tmp_path / "none")}), "no_such_file.csv")
 
 
 def test_what_is_saved_of_the_data_reads_back(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""The data report of a recipe, before any weights are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trimtab.config.load import with_inferred
+from trimtab.config.origins import ResolvedRecipe
+from trimtab.config.recipe import AUTO, Recipe
+from trimtab.data.dataset import Dataset
+from trimtab.data.loading import load_dataset
+from trimtab.data.report import DataReport, data_report
+from trimtab.models.sources import resolve_model
+from trimtab.pipeline.parts import Groundwork, lay_groundwork
+from trimtab.pipeline.resolve import choose_device
+
+
+def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport]:
+    """Read the data, check recipe and model against them, and write the data report. No weights are read.
+
+    Raises:
+        TrimtabError: whatever cannot work.
+    """
+    recipe = resolved.recipe
+    _check_before_data(recipe)
+    dataset = _read(resolved, source)
+    ground = lay_groundwork(recipe, dataset)
+    is_text = ground.task.modality == "text"
+    report = data_report(
+        dataset,
+        tokenizer=ground.context.processor if is_text else None,
+        max_length=ground.task.max_length(ground.context),
+        options=recipe.data,
+        seed=recipe.seed,
+        model_name=recipe.model.name,
+    )
+    return ground, report
+
+
+def report_on(resolved: ResolvedRecipe, source: Any) -> DataReport:
+    """The data report for its own sake: images need no model for it, unless one was named.
+
+    Raises:
+        TrimtabError: whatever cannot work.
+    """
+    if resolved.origins.get("model.name", "default") == "default":
+        dataset = _read(resolved, source)
+        if dataset.columns.image is not None:
+            return data_report(dataset, options=resolved.recipe.data, seed=resolved.recipe.seed)
+    return check(resolved, source)[1]
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """What a display says of the data before training."""
+    return {
+        "name": dataset.name,
+        "task": dataset.task,
+        "labels": dataset.labels,
+        "rows": {name: len(frame) for name, frame in dataset.splits.items()},
+        "held_out": dataset.held_out,
+        "notes": dataset.notes,
+    }
+
+
+def _check_before_data(recipe: Recipe) -> None:
+    """What shows without the data, which may take long to read: is the device there, and the model directory?"""
+    choose_device(recipe.training.device)
+    resolve_model(recipe.model.name, revision=recipe.model.revision)
+
+
+def _read(resolved: ResolvedRecipe, source: Any) -> Dataset:
+    recipe = resolved.recipe
+    dataset = load_dataset(source, recipe.data, seed=recipe.seed, task=recipe.task.name)
+    if recipe.task.name == AUTO:
+        with_inferred(resolved, {"task": dataset.task})  # raises where options given do not fit this task
+    return dataset

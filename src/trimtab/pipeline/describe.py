@@ -1,0 +1,60 @@
+"""What a run says of itself: its start, its phases, the rows behind indices, and the room that it needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from trimtab.pipeline.parts import Parts
+from trimtab.training.engine import total_steps
+
+
+@dataclass
+class Timer:
+    """Seconds of each phase, for the report."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _began: float = field(default_factory=time.perf_counter)
+
+    def lap(self, phase: str) -> None:
+        """Charge the time since the last lap to `phase`."""
+        now = time.perf_counter()
+        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._began, 3)
+        self._began = now
+
+
+def start_fields(parts: Parts) -> dict[str, Any]:
+    """The fields of the `start` event."""
+    parameters = dict(parts.model.named_parameters())
+    trained = parts.plan.trained
+    return {
+        "total_steps": total_steps(parts.recipe, len(parts.examples["train"])),
+        "model": parts.recipe.model.name,
+        "strategy": parts.recipe.strategy.name,
+        "rows": {name: len(frame) for name, frame in parts.ground.dataset.splits.items()},
+        "parameters": sum(parameter.numel() for parameter in parameters.values()),
+        "trained_parameters": sum(p.numel() for name, p in parameters.items() if name in trained),
+        "device": str(parts.accelerator.device),
+        "precision": parts.recipe.training.precision,
+        "metric": parts.recipe.evaluation.metric,
+        "learning_rate": parts.recipe.optimizer.learning_rate,
+        "num_epochs": parts.recipe.training.num_epochs,
+        "reasons": parts.notes,
+        "notes": [*parts.loaded.notes, *parts.plan.notes],
+    }
+
+
+def describe_rows(parts: Parts, rows: tuple[int, ...]) -> str:
+    """The rows of the user's files behind row indices of the training split, at most ten."""
+    frame = parts.ground.dataset.splits["train"].iloc[list(rows[:10])]
+    words = ", ".join(f"{source} row {row}" for source, row in zip(frame["source"], frame["row"], strict=True))
+    return words + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+
+
+def bytes_needed(parts: Parts) -> int:
+    """Room for the kept checkpoints, the best, the one being written, and the model: weights and two moments each."""
+    weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
+    trained = parts.plan.trained
+    moments = 2 * sum(p.numel() * p.element_size() for name, p in parts.model.named_parameters() if name in trained)
+    return (parts.recipe.checkpoint.keep_last + 2) * (weights + moments) + weights
