@@ -175,6 +175,7 @@ def run_hf(case: Case, seed: int, folder: Path, *, best_flags: bool) -> dict[str
         seed=seed,
         disable_tqdm=True,
         bf16=best_flags,
+        use_cpu=not torch.cuda.is_available(),
         train_sampling_strategy="group_by_length" if best_flags else "random",
     )
     trainer = Trainer(
@@ -190,10 +191,11 @@ def run_hf(case: Case, seed: int, folder: Path, *, best_flags: bool) -> dict[str
     trainer.train()
     seconds = time.perf_counter() - began
     test = encode("test")
-    logits = torch.from_numpy(trainer.predict(test).predictions)
+    # Grouping by length reorders the test rows, too: labels and predictions must come from the same call.
+    predicted = trainer.predict(test)
     result = evaluate_classification(
-        np.array([row["label"] for row in test]),
-        logits.softmax(-1).numpy(),
+        np.asarray(predicted.label_ids),
+        torch.from_numpy(predicted.predictions).softmax(-1).numpy(),
         dataset.labels,
         split="test",
         section=EvaluationSection(),
@@ -292,7 +294,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="rounds, each with a seed of its own")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first round")
     parser.add_argument("--peers", default="hf,hf-best", help=f"comma-separated: {', '.join(PEERS)}")
-    parser.add_argument("--raw", type=Path, help="JSON file to add every single figure to")
+    parser.add_argument("--raw", type=Path, help="JSON file that keeps every figure; what it holds is not run again")
     parser.add_argument("--output", type=Path, help="file for the table; printed when absent")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -308,10 +310,14 @@ def main() -> None:
         return
     libraries = ["trimtab", *(name for name in arguments.peers.split(",") if name)]
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    if arguments.raw and arguments.raw.exists():
+        results = json.loads(arguments.raw.read_text(encoding="utf-8"))
     for case in cases:
         by_library = results.setdefault(case.name, {library: [] for library in libraries})
-        for seed in range(arguments.seed, arguments.seed + arguments.rounds):
+        for done, seed in enumerate(range(arguments.seed, arguments.seed + arguments.rounds)):
             for library in libraries:
+                if len(by_library[library]) > done:
+                    continue
                 figures = run_one(library, case, seed)
                 by_library[library].append(figures)
                 print(f"{case.name} {library} seed {seed}: {json.dumps(figures)}", file=sys.stderr, flush=True)

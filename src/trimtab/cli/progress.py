@@ -7,7 +7,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any
 
-from trimtab.cli.output import console, message, warning
+from trimtab.cli.output import console, message
 
 # The loss and the rate shown are means over the last steps, which single steps would make jump.
 WINDOW = 20
@@ -46,25 +46,25 @@ class Progress:
 
     def _on_phase(self, event: dict[str, Any]) -> None:
         self._close()
-        message(f"{event['message']} …", style="dim")
+        self._say(f"{event['message']} …", style="dim")
 
     def _on_report(self, event: dict[str, Any]) -> None:
         dataset = event["dataset"]
         for note in dataset["notes"]:
-            message(f"  {note}")
+            self._say(f"  {note}")
         rows = ", ".join(f"{count:,} {split}" for split, count in dataset["rows"].items())
-        message(f"  rows: {rows}; {len(dataset['labels'])} labels")
+        self._say(f"  rows: {rows}; {len(dataset['labels'])} labels")
         for finding in event["report"]["findings"]:
             if finding["severity"] == "warning":
-                warning(f"{finding['message']} {finding.get('remedy') or ''}".strip())
+                self._warn(f"{finding['message']} {finding.get('remedy') or ''}".strip())
 
     def _on_start(self, event: dict[str, Any]) -> None:
         self._total = event["total_steps"]
         for note in event["notes"]:
-            message(f"  {note}")
+            self._say(f"  {note}")
         share = event["trained_parameters"] / event["parameters"]
         epochs = "1 epoch" if event["num_epochs"] == 1 else f"{event['num_epochs']} epochs"
-        message(
+        self._say(
             f"Training {event['trained_parameters']:,} of {event['parameters']:,} parameters ({share:.1%}, strategy "
             f"{event['strategy']}) for {epochs}, {self._total:,} steps, learning rate "
             f"{event['learning_rate']:g}, {event['precision']} on {event['device']}; run directory {event['run']}"
@@ -77,7 +77,7 @@ class Progress:
             self._losses.append(event["loss"])
         self._speeds.append((event["weight"], event["seconds"]))
         if event.get("skipped"):
-            warning(f"step {event['step']} was skipped: {event['skipped']}")
+            self._warn(f"step {event['step']} was skipped: {event['skipped']}")
         if self._bar is not None:
             rate = max(event["learning_rates"].values(), default=0.0)
             details = f"loss {self._loss():.4f}{self._metric}  lr {rate:.2e}  {self._speed():.1f} samples/s"
@@ -89,7 +89,7 @@ class Progress:
         self._metric = f"  {event['metric']} {shown}"
         loss = event["metrics"].get("loss")
         best = "  best so far" if event["best"] else ""
-        message(
+        self._say(
             f"step {event['step']:>6}  epoch {event['epoch']:5.2f}  training loss {self._loss():.4f}  validation loss "
             f"{'-' if loss is None else format(loss, '.4f')}  {event['metric']} {shown}{best}"
             f"  ({self._speed():.1f} samples/s)"
@@ -97,16 +97,28 @@ class Progress:
 
     def _on_action(self, event: dict[str, Any]) -> None:
         if event["action"] == "shrink_token_budget":
-            warning(
+            self._warn(
                 f"memory ran out at step {event['step'] + 1}; the token budget of a batch goes from "
                 f"{event['before']:,} to {event['after']:,}, and the run goes on"
             )
         elif event["action"] == "skip_checkpoint":
-            warning(f"checkpoint {event['checkpoint']} is passed over: {event['reason']}")
+            self._warn(f"checkpoint {event['checkpoint']} is passed over: {event['reason']}")
         elif event["action"] == "resume":
-            message(event.get("message") or f"Going on from {event['checkpoint']}")
+            self._say(event.get("message") or f"Going on from {event['checkpoint']}")
         elif event["action"] == "warning":
-            warning(event["message"])
+            self._warn(event["message"])
+
+    def _say(self, text: str, style: str = "") -> None:
+        """Print a line; above the bar while there is one, which would be torn otherwise."""
+        if self._bar is None:
+            message(text, style=style)
+        else:
+            from rich.text import Text
+
+            self._bar.console.print(Text(text, style=style), soft_wrap=True)
+
+    def _warn(self, text: str) -> None:
+        self._say(f"warning: {text}", style="yellow")
 
     def _loss(self) -> float:
         return sum(self._losses) / len(self._losses) if self._losses else float("nan")

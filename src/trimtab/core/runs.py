@@ -10,13 +10,16 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from trimtab.core.errors import RunError
 from trimtab.core.events import read_events
-from trimtab.core.files import disk_error
+from trimtab.core.files import disk_error, fsync_path
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,11 @@ class RunDirectory:
         """Whether the run came to its end: the evaluation is the last thing written."""
         return self.evaluation.exists()
 
-    def create(self) -> None:
-        """Make the directory.
+    def refuse_existing(self) -> None:
+        """Refuse a path that is taken; an empty directory is not.
 
         Raises:
-            RunError: it exists already, or cannot be made.
+            RunError: something is there, with what can be done about it.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file.", remedy="Choose another name with --output DIR.")
@@ -92,11 +95,29 @@ class RunDirectory:
                 f"The run directory {self.path} exists already and is not empty.",
                 remedy=f"{hint} another name with --output DIR.",
             )
+
+    @contextmanager
+    def created(self) -> Iterator[RunDirectory]:
+        """Make the directory with its first files, all or nothing.
+
+        Yields a directory aside to write them into; it takes the run's name when the block ends. A process killed
+        before leaves nothing under that name.
+
+        Raises:
+            RunError: the path is taken, or cannot be written.
+        """
+        self.refuse_existing()
+        _remove_abandoned(self.path)
+        aside = RunDirectory(self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp"))
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.checkpoints.mkdir(exist_ok=True)
+            aside.checkpoints.mkdir(parents=True)
+            yield aside
+            aside.path.replace(self.path)
+            fsync_path(self.path.parent)
         except OSError as error:
             raise disk_error(self.path, error) from error
+        finally:
+            shutil.rmtree(aside.path, ignore_errors=True)
 
     def remove_torn(self) -> None:
         """Remove what a killed process left half-written: files and folders on the way to their final name."""
@@ -105,6 +126,14 @@ class RunDirectory:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left on its way to the name `path`."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        owner = left.name.split(".")[-2]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def open_run(path: str | os.PathLike[str]) -> RunDirectory:
@@ -148,7 +177,8 @@ def list_runs(folder: Path) -> Iterator[dict[str, Any]]:
     """
     if not folder.is_dir():
         raise RunError(f"No folder {folder} to list runs from.", remedy="Name the folder that holds the runs.")
-    candidates = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())]
+    below = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    candidates = [folder, *sorted(below)]
     runs = [RunDirectory(path) for path in candidates if (path / "recipe.yaml").is_file()]
     for run in sorted(runs, key=lambda run: run.recipe.stat().st_mtime):
         yield summarise(run)

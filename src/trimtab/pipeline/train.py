@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     listener = listener if process_index() == 0 else None
     target = Path(resolved.recipe.output) if resolved.recipe.output else None
     if target is not None:
-        _refuse_existing(target)
+        RunDirectory(target).refuse_existing()
     check_place(target or RUNS)
     announce = EventLog(None)
     if listener is not None:
@@ -67,12 +66,8 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     check_disk(run.path, bytes_needed(parts))
     timer.lap("preflight")
     if parts.accelerator.is_main_process:
-        run.create()
-        try:
-            write_start(run, parts.resolved, parts.notes, ground.dataset)
-        except BaseException:
-            shutil.rmtree(run.path, ignore_errors=True)
-            raise
+        with run.created() as aside:
+            write_start(aside, parts.resolved, parts.notes, ground.dataset)
     parts.accelerator.wait_for_everyone()
     events = _open_events(run, listener)
     events.write("start", 0, **start_fields(parts), preflight=rehearsal, run=str(run.path))
@@ -220,11 +215,6 @@ def _token_budget(parts: Parts) -> int:
     if budget == AUTO or isinstance(budget, str):
         raise ValueError("training.max_tokens_per_batch is still 'auto': the recipe was not resolved")
     return budget
-
-
-def _refuse_existing(path: Path) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        RunDirectory(path).create()
 
 
 def _describe(source: Any) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,32 +12,59 @@ from trimtab.core.errors import RunError
 from trimtab.core.runs import RunDirectory, list_runs, new_run_path, open_run
 
 
-def test_create_makes_the_directory_and_takes_an_empty_one(tmp_path: Path) -> None:
-    RunDirectory(tmp_path / "a" / "b").create()
+def make(path: Path) -> None:
+    with RunDirectory(path).created() as aside:
+        (aside.path / "recipe.yaml").write_text("seed: 0\n")
+
+
+def test_a_run_directory_appears_whole_and_takes_an_empty_one(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "a" / "b").created() as aside:
+        (aside.path / "recipe.yaml").write_text("seed: 0\n")
+        assert not (tmp_path / "a" / "b").exists()
     assert (tmp_path / "a" / "b" / "checkpoints").is_dir()
+    assert (tmp_path / "a" / "b" / "recipe.yaml").is_file()
     (tmp_path / "empty").mkdir()
-    RunDirectory(tmp_path / "empty").create()
+    make(tmp_path / "empty")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["b"]
 
 
-def test_create_refuses_what_is_there(tmp_path: Path) -> None:
+def test_a_failure_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), RunDirectory(tmp_path / "run").created() as aside:
+        (aside.path / "recipe.yaml").write_text("seed: 0\n")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_aside_is_removed_and_not_listed(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for owner in (dead.pid, os.getppid()):
+        (tmp_path / f".run.{owner}.tmp").mkdir()
+        (tmp_path / f".run.{owner}.tmp" / "recipe.yaml").write_text("seed: 0\n")
+    assert list(list_runs(tmp_path)) == []
+    make(tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".run.{os.getppid()}.tmp", "run"]
+
+
+def test_what_is_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="is a file"):
-        RunDirectory(tmp_path / "file").create()
+        make(tmp_path / "file")
     with pytest.raises(RunError, match=r"Cannot write .*: Not a directory"):
-        RunDirectory(tmp_path / "file" / "run").create()
+        make(tmp_path / "file" / "run")
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     (run.path / "mine.txt").write_text("x")
     with pytest.raises(RunError, match="exists already and is not empty") as caught:
-        run.create()
+        make(run.path)
     assert caught.value.remedy == "Choose another name with --output DIR."
     run.recipe.write_text("seed: 0\n")
     with pytest.raises(RunError) as caught:
-        run.create()
+        make(run.path)
     assert caught.value.remedy.startswith(f"Go on with it by 'trimtab resume {run.path}', or choose")
     run.evaluation.write_text("{}")
     with pytest.raises(RunError) as caught:
-        run.create()
+        make(run.path)
     assert "resume" not in caught.value.remedy
     assert sorted(path.name for path in run.path.iterdir()) == ["evaluation.json", "mine.txt", "recipe.yaml"]
 
