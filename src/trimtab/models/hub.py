@@ -46,7 +46,7 @@ def _download(source: ModelSource, patterns: list[str]) -> Path:
     except errors.GatedRepoError as error:
         raise ModelError(
             f"The Hub model {source.location!r} is gated: its owners ask for consent to their terms first.",
-            remedy=f"Accept them at https://huggingface.co/{source.location}, then sign in with 'hf auth login'.",
+            remedy=f"Accept them on the page of {source.location} on the Hub, then sign in with 'hf auth login'.",
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ModelError(
