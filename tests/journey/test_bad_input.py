@@ -341,7 +341,7 @@ def test_interrupting_the_reading_of_data_leaves_nothing(tmp_path: Path, bert: P
     (tmp_path / "temporary").mkdir()
     # Reading takes as long as the signal needs to come.
     code = (
-        "import time, trimtab.pipeline.train as pipeline\n"
+        "import time, trimtab.pipeline.check as pipeline\n"
         "from trimtab.cli.main import main\n"
         "def slow(*args, **kwargs):\n"
         "    print('reading', flush=True)\n"
