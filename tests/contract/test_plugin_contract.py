@@ -58,7 +58,8 @@ def test_every_option_has_a_description(plugin: type) -> None:
 
 
 def test_every_option_has_a_default(plugin: type) -> None:
-    plugin.Options()
+    assert plugin.Options().model_dump() == plugin.Options.model_validate({}).model_dump()
+    assert all(not field.is_required() for field in plugin.Options.model_fields.values())
 
 
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)

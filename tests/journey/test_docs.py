@@ -176,7 +176,7 @@ def test_yaml_blocks_are_recipes(page: Path, tmp_path: Path) -> None:
     for text in written:
         file = tmp_path / "recipe.yaml"
         file.write_text(text, encoding="utf-8")
-        build_recipe(file=file)
+        assert "file" in build_recipe(file=file).origins.values()
 
 
 @pytest.mark.parametrize("page", STRICT_PAGES, ids=lambda page: page.name)

@@ -106,6 +106,10 @@ def test_largest_half_and_masks_and_empty_tensors_pass(tmp_path: Path) -> None:
     tensors = {"w": torch.tensor([65504.0]).half(), "attn.masked_bias": torch.tensor(float("-inf")), "e": torch.ones(0)}
     save_file(tensors, tmp_path / "model.safetensors")
     check_weights(tmp_path)
+    # The same values pass for those reasons alone: a tensor of another name is refused.
+    save_file({"w": tensors["attn.masked_bias"]}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"infinite|NaN"):
+        check_weights(tmp_path)
 
 
 def test_checksums_find_a_flipped_low_bit(weights: Path) -> None:
