@@ -195,9 +195,9 @@ class TrainingSection(Section):
         AUTO, description="Device: `auto`, `cpu`, `cuda` (or `cuda:1`), `mps`.", json_schema_extra=flag("--device")
     )
     gradient_checkpointing: bool = Field(
-        False, description="Recompute activations in the backward pass: less memory, about a third more time."
+        False, description="Recompute activations in the backward pass: less memory, more time."
     )
-    compile: bool = Field(False, description="Compile the model with `torch.compile`; repays itself on long runs.")
+    compile: bool = Field(False, description="Compile the model with `torch.compile`; it takes a while at the start.")
     max_nonfinite_steps: int = Field(
         3, ge=1, description="Steps in a row with a NaN or infinite loss or gradient after which the run stops."
     )
