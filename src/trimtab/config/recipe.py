@@ -11,18 +11,16 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from trimtab.config.plugins import PluginSection, StrictModel, plugin_field
-
-AUTO: Literal["auto"] = "auto"
-Auto = Literal["auto"]
-
-
-class Section(StrictModel):
-    """A part of the recipe; defaults are checked like given values."""
-
-    model_config = ConfigDict(validate_default=True)
+from trimtab.config.augmentation import AugmentationSection
+from trimtab.config.forgetting import ForgettingSection
+from trimtab.config.optimization import OptimizerSection, ScheduleSection
+from trimtab.config.plugins import PluginSection, plugin_field
+from trimtab.config.regularization import RegularizationSection
+from trimtab.config.retention import RetentionSection
+from trimtab.config.section import AUTO, Auto, Section, flag
+from trimtab.config.weights import WeightsSection
 
 
 def _as_list(value: Any) -> Any:
@@ -30,11 +28,6 @@ def _as_list(value: Any) -> Any:
 
 
 ColumnNames = Annotated[list[str], BeforeValidator(_as_list)]
-
-
-def flag(name: str, **extra: Any) -> dict[str, Any]:
-    """Mark a field as having a command-line flag of its own, beside `--set section.key=value`."""
-    return {"flag": name, **extra}
 
 
 class DataSection(Section):
@@ -129,33 +122,6 @@ class ModelSection(Section):
     )
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout probability of every dropout layer; the model's own when absent."
-    )
-
-
-class OptimizerSection(Section):
-    """How weights are updated."""
-
-    name: Literal["adamw"] = Field("adamw", description="Optimizer: `adamw`, Adam with decoupled weight decay.")
-    learning_rate: Annotated[float, Field(gt=0)] | Auto = Field(
-        AUTO,
-        description="Peak learning rate; `auto` follows the strategy and the model's width.",
-        json_schema_extra=flag("--learning-rate"),
-    )
-    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay; none on biases and norms.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Decay of the second moment.")
-    epsilon: float = Field(1e-8, gt=0, description="Term added to the denominator of the update.")
-
-
-class ScheduleSection(Section):
-    """How the learning rate moves over the run."""
-
-    name: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="Shape after the warm-up: `linear` to zero, `cosine` to zero, or `constant`."
-    )
-    warmup_ratio: float = Field(0.1, ge=0, le=1, description="Share of all steps over which the rate rises from zero.")
-    warmup_steps: int | None = Field(
-        None, ge=0, description="Steps over which the rate rises from zero; takes the place of `warmup_ratio`."
     )
 
 
@@ -279,6 +245,23 @@ class Recipe(Section):
         default_factory=ScheduleSection, description="How the learning rate moves over the run."
     )
     training: TrainingSection = Field(default_factory=TrainingSection, description="The training loop.")
+    regularization: RegularizationSection = Field(
+        default_factory=RegularizationSection,
+        description="What keeps the model from fitting its training rows too closely.",
+    )
+    forgetting: ForgettingSection = Field(
+        default_factory=ForgettingSection, description="What keeps the model from forgetting what it knew."
+    )
+    retention: RetentionSection = Field(
+        default_factory=RetentionSection, description="How it is measured what the model gained and what it forgot."
+    )
+    augmentation: AugmentationSection = Field(
+        default_factory=AugmentationSection,
+        description="Changed copies of training rows, made anew in each epoch; never seen by validation or test.",
+    )
+    weights: WeightsSection = Field(
+        default_factory=WeightsSection, description="Which weights are delivered at the end."
+    )
     checkpoint: CheckpointSection = Field(
         default_factory=CheckpointSection, description="What is kept of the run while it goes on."
     )

@@ -9,6 +9,10 @@ from trimtab.core.registry import STRATEGIES
 from trimtab.strategies.base import ParameterGroup, Strategy, TrainingPlan, full_learning_rate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
     from trimtab.models.blocks import Blocks
 
 
@@ -22,7 +26,9 @@ class Full(Strategy):
 
     Options: ClassVar[type[PluginOptions]] = FullOptions
 
-    def plan(self, blocks: Blocks, learning_rate: float) -> TrainingPlan:
+    def plan(
+        self, blocks: Blocks, learning_rate: float, scores: Mapping[str, torch.Tensor] | None = None
+    ) -> TrainingPlan:
         """One group with every parameter."""
         names = tuple(name for block in blocks.blocks for name in block.parameters)
         return TrainingPlan(groups=(ParameterGroup("all", names, learning_rate),))

@@ -10,9 +10,13 @@ from pydantic import Field, model_validator
 from trimtab.config.plugins import PluginOptions
 from trimtab.core.errors import RecipeError
 from trimtab.core.registry import STRATEGIES
-from trimtab.strategies.base import ParameterGroup, Strategy, TrainingPlan, full_learning_rate
+from trimtab.strategies.base import HEAD_RATE, ParameterGroup, Strategy, TrainingPlan, full_learning_rate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
     from trimtab.models.blocks import Blocks
 
 
@@ -42,7 +46,9 @@ class Partial(Strategy):
 
     Options: ClassVar[type[PluginOptions]] = PartialOptions
 
-    def plan(self, blocks: Blocks, learning_rate: float) -> TrainingPlan:
+    def plan(
+        self, blocks: Blocks, learning_rate: float, scores: Mapping[str, torch.Tensor] | None = None
+    ) -> TrainingPlan:
         """One group for the head and one for all else that trains, both at `learning_rate`.
 
         Raises:
@@ -63,7 +69,7 @@ class Partial(Strategy):
         """1e-3 for a head alone; that of full fine-tuning once pretrained weights train."""
         options = cast(PartialOptions, self.options)
         if not options.last_blocks and not options.patterns:
-            return 1e-3, "a new head alone"
+            return HEAD_RATE, "a new head alone"
         return full_learning_rate(hidden_size)
 
 
