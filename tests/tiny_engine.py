@@ -12,13 +12,15 @@ from torch import nn
 from transformers import BertForSequenceClassification
 
 from trimtab.config.recipe import Recipe
-from trimtab.models.blocks import map_blocks
+from trimtab.core.hooks import StepHook
+from trimtab.models.blocks import Blocks, map_blocks
 from trimtab.pipeline.parts import make_accelerator
 from trimtab.strategies.base import TrainingPlan, apply_plan
 from trimtab.strategies.full import Full, FullOptions
 from trimtab.tasks.base import Examples, TaskContext
 from trimtab.tasks.text_classification import TextClassification, TextClassificationOptions
 from trimtab.training.engine import Engine
+from trimtab.training.objective import TaskObjective
 from trimtab.training.optimizers import build_optimizer
 from trimtab.training.records import Progress
 
@@ -67,17 +69,26 @@ class Notices(list[tuple[str, dict[str, Any]]]):
 
 
 def make_engine(
-    model: nn.Module, examples: Examples, recipe: Recipe | None = None, plan: TrainingPlan | None = None
+    model: nn.Module,
+    examples: Examples,
+    recipe: Recipe | None = None,
+    plan: TrainingPlan | None = None,
+    *,
+    blocks: Blocks | None = None,
+    hooks: tuple[StepHook, ...] | None = None,
 ) -> Engine:
     """An engine that trains every parameter, or those of `plan`."""
     recipe = recipe or make_recipe()
     rate = float(recipe.optimizer.learning_rate)
-    plan = plan or Full(FullOptions()).plan(map_blocks(model), rate)
+    blocks = blocks or map_blocks(model)
+    plan = plan or Full(FullOptions()).plan(blocks, rate)
     apply_plan(model, plan)
     budget = recipe.training.max_tokens_per_batch
     return Engine(
         model=model,
-        task=make_task(),
+        blocks=blocks,
+        plan=plan,
+        objective=TaskObjective(make_task()),
         examples=examples,
         optimizer=build_optimizer(model, plan, recipe.optimizer),
         accelerator=make_accelerator(torch.device("cpu")),
@@ -85,6 +96,7 @@ def make_engine(
         precision="fp32",
         progress=Progress(token_budget=int(budget)),
         notify=Notices(),
+        hooks=plan.hooks if hooks is None else hooks,
     )
 
 

@@ -178,6 +178,9 @@ def _type_words(annotation: Any, metadata: list[Any]) -> list[str]:
         items = _join(_type_words(get_args(annotation)[0], []))
         one = [items] if any(isinstance(item, BeforeValidator) for item in metadata) else []
         return [*one, f"list of {items}"]
+    if get_origin(annotation) is dict:
+        key, value = (_join(_type_words(part, [])) for part in get_args(annotation))
+        return [f"mapping of {key} to {value}"]
     words = _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
     return [words + _range_words(metadata) if annotation in (int, float) else words]
 

@@ -11,7 +11,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trimtab.config.augmentation import AugmentationSection
 from trimtab.config.forgetting import ForgettingSection
@@ -123,6 +123,39 @@ class ModelSection(Section):
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout probability of every dropout layer; the model's own when absent."
     )
+    extend_vocabulary: bool = Field(
+        False,
+        description="Give the tokenizer the frequent characters and words of the training texts that it cannot write, "
+        "and train their embeddings.",
+        json_schema_extra=flag("--extend-vocabulary"),
+    )
+    vocabulary_size: int = Field(
+        4000, ge=1, description="Most tokens that `extend_vocabulary` adds, the most frequent first."
+    )
+    vocabulary_min_count: int = Field(
+        2, ge=1, description="Times that a token must occur in the training texts to be added."
+    )
+    vocabulary_vectors: str | None = Field(
+        None,
+        description="Word or character vectors that new tokens start from: a folder with one safetensors matrix and "
+        "`vocab.json` (token -> row), or a text file with a token and its numbers a line (word2vec, fastText, GloVe).",
+    )
+    vocabulary_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Peak learning rate of the new tokens' embeddings; 10 × `optimizer.learning_rate` when absent.",
+    )
+
+    @model_validator(mode="after")
+    def _vocabulary_options_need_the_extension(self) -> ModelSection:
+        given = [
+            name
+            for name, field in type(self).model_fields.items()
+            if name.startswith("vocabulary_") and getattr(self, name) != field.default
+        ]
+        if given and not self.extend_vocabulary:
+            raise ValueError(f"{', '.join(given)} would do nothing: model.extend_vocabulary is false; set it to true")
+        return self
 
 
 class TrainingSection(Section):

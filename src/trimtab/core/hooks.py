@@ -21,6 +21,13 @@ class StepHook:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def begin(self, total_steps: int) -> None:
+        """Called once before the first step of a session, after `load_tensors` where the run is resumed.
+
+        Args:
+            total_steps: optimizer steps of the whole run.
+        """
+
     def after_backward(self, step: int) -> dict[str, float]:
         """Called with the step's mean gradients in `.grad`, over all processes, before they are clipped.
 

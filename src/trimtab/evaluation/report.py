@@ -17,7 +17,7 @@ from trimtab.core.runs import RunDirectory
 from trimtab.evaluation.card import front_matter, is_hub_id, model_source
 from trimtab.evaluation.history import history_charts, skipped_steps
 from trimtab.evaluation.rendering import flatten, render
-from trimtab.evaluation.result import EvalResult
+from trimtab.evaluation.result import EvalResult, Interval
 from trimtab.metrics.classification import METRICS
 
 MATRIX_LABELS = 30
@@ -44,6 +44,8 @@ class ReportContext:
         worst: rows predicted wrong with the greatest confidence: `text`, `label`, `prediction`, `probability`, and
             `row` and `source` where known.
         timing: stage -> seconds (a number), or any other fact (a text).
+        retention: what the model kept of the pretrained one, as `RetentionResult.to_dict` gives it; empty where it was
+            not measured.
     """
 
     title: str
@@ -58,6 +60,7 @@ class ReportContext:
     result: EvalResult
     worst: list[dict[str, Any]] = field(default_factory=list)
     timing: Mapping[str, Any] = field(default_factory=dict)
+    retention: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_reports(run: RunDirectory, context: ReportContext) -> None:
@@ -112,7 +115,38 @@ def _shared(context: ReportContext) -> dict[str, Any]:
         "show_matrix": len(result.labels) <= MATRIX_LABELS,
         "skipped": skipped_steps(context.history),
         "any_step": any(event.get("type") == "step" for event in context.history),
+        "kept": _kept(context.retention),
     }
+
+
+def _kept(retention: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of retention: name, meaning, before, after (numbers or None), and what changed (interval)."""
+    changes = [
+        (
+            "pretraining_loss",
+            "pretraining loss",
+            f"Nats a token ({retention.get('language_kind', '')}); lower is better.",
+        ),
+        ("pair_spearman", "rank correlation with the pairs' scores", "1 ranks all pairs as the scores do."),
+        ("source_loss", "loss on source classes", "Nats an image, with the pretrained classifier; lower is better."),
+    ]
+    rows: list[dict[str, Any]] = []
+    if retention.get("rank_agreement"):
+        rows.append(
+            {
+                "name": "rank agreement with the pretrained model",
+                "meaning": "Rank correlation of the two models' similarities of general rows; 1 is unchanged.",
+                "before": None,
+                "after": Interval.from_dict(retention["rank_agreement"]),
+                "difference": None,
+            }
+        )
+    for key, name, meaning in changes:
+        change = retention.get(key)
+        if change:
+            ends = {side: Interval.from_dict(change[side]) for side in ("before", "after", "difference")}
+            rows.append({"name": name, "meaning": meaning, **ends})
+    return rows
 
 
 def _confusions(result: EvalResult) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ Where the parts that are neither block nor outside the base model go:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -62,12 +62,14 @@ class Blocks:
         architecture: the model type of the configuration, e.g. `bert`, or the class name where there is none.
         inferred: True where the architecture is not one we know, and the map was made by looking at the modules.
         shared_layers: how many layers share the blocks' weights (ALBERT: one block applied 12 times), else 0.
+        sizes: number of elements of each parameter, by full name.
     """
 
     blocks: tuple[Block, ...]
     architecture: str
     inferred: bool
     shared_layers: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def embeddings(self) -> Block:
@@ -141,6 +143,7 @@ def map_blocks(model: nn.Module) -> Blocks:
         architecture=architecture,
         inferred=inferred,
         shared_layers=int(getattr(config, "num_hidden_layers", 0)) if layout and layout.shares_layers else 0,
+        sizes={name: parameter.numel() for name, parameter in model.named_parameters()},
     )
 
 

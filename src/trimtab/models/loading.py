@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from trimtab.config.recipe import ModelSection
+    from trimtab.models.extension import NewRows
 
 __all__ = [
     "LoadedModel",
@@ -47,6 +48,8 @@ class LoadedModel:
         source: where it came from.
         fresh_head: whether the classifier starts from random weights.
         notes: what a user should know of the loading, one sentence each.
+        new_parameters: names of the parameters that start from random weights.
+        new_rows: the embeddings of tokens that were added to the vocabulary; None where none were.
     """
 
     model: PreTrainedModel
@@ -55,6 +58,8 @@ class LoadedModel:
     source: ModelSource
     fresh_head: bool
     notes: tuple[str, ...] = ()
+    new_parameters: tuple[str, ...] = ()
+    new_rows: NewRows | None = None
 
 
 def load_model(
@@ -99,13 +104,14 @@ def load_model(
     if not same_labels and not fresh:
         _draw_anew(model, classifier)
         fresh = True
+        new = sorted({*new, *classifier})
         notes.append("The classifier of the model names other labels; a new one starts from random weights.")
     if blocks.inferred:
         notes.append(
             f"The architecture {blocks.architecture!r} is not one we know by name; its {blocks.depth} blocks were "
             "found by inspection."
         )
-    return LoadedModel(model, processor, blocks, source, fresh, tuple(notes))
+    return LoadedModel(model, processor, blocks, source, fresh, tuple(notes), tuple(new))
 
 
 def save_model(model: PreTrainedModel, processor: Any, directory: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from trimtab.pipeline.final_weights import soup_size
 from trimtab.pipeline.parts import Parts
 from trimtab.training.engine import total_steps
 
@@ -26,22 +27,21 @@ class Timer:
 
 def start_fields(parts: Parts) -> dict[str, Any]:
     """The fields of the `start` event."""
-    parameters = dict(parts.model.named_parameters())
-    trained = parts.plan.trained
+    tensors = _tensors(parts)
     return {
         "total_steps": total_steps(parts.recipe, len(parts.examples["train"])),
         "model": parts.recipe.model.name,
         "strategy": parts.recipe.strategy.name,
         "rows": {name: len(frame) for name, frame in parts.ground.dataset.splits.items()},
-        "parameters": sum(parameter.numel() for parameter in parameters.values()),
-        "trained_parameters": sum(p.numel() for name, p in parameters.items() if name in trained),
+        "parameters": sum(tensor["parameters"] for tensor in tensors),
+        "trained_parameters": sum(tensor["trained"] for tensor in tensors),
         "device": str(parts.accelerator.device),
         "precision": parts.recipe.training.precision,
         "metric": parts.recipe.evaluation.metric,
         "learning_rate": parts.recipe.optimizer.learning_rate,
         "num_epochs": parts.recipe.training.num_epochs,
         "reasons": parts.notes,
-        "notes": [*parts.loaded.notes, *parts.plan.notes],
+        "notes": [*parts.loaded.notes, *parts.plan.notes, *parts.care_notes],
     }
 
 
@@ -57,4 +57,49 @@ def bytes_needed(parts: Parts) -> int:
     weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
     trained = parts.plan.trained
     moments = 2 * sum(p.numel() * p.element_size() for name, p in parts.model.named_parameters() if name in trained)
-    return (parts.recipe.checkpoint.keep_last + 2) * (weights + moments) + weights
+    kept = parts.recipe.checkpoint.keep_last + soup_size(parts.recipe) + 1
+    return kept * (weights + moments) + weights
+
+
+def describe_plan(parts: Parts) -> dict[str, Any]:
+    """What trains, when, and at which rate: by group, by block, and tensor by tensor."""
+    tensors = _tensors(parts)
+    stages = parts.plan.stages
+    return {
+        "name": parts.recipe.strategy.name,
+        "parameters": sum(tensor["parameters"] for tensor in tensors),
+        "trained": sum(tensor["trained"] for tensor in tensors),
+        "notes": list(parts.plan.notes),
+        "groups": [
+            {"group": group.name, "learning_rate": group.learning_rate, "tensors": len(group.parameters)}
+            for group in parts.plan.groups
+        ],
+        "stages": [
+            {"stage": stage.name, "groups": list(stage.groups), "length": stage.length, "unit": stage.unit}
+            for stage in stages
+        ],
+        "blocks": [
+            {
+                "block": block.name,
+                "parameters": sum(t["parameters"] for t in tensors if t["block"] == block.name),
+                "trained": sum(t["trained"] for t in tensors if t["block"] == block.name),
+            }
+            for block in parts.loaded.blocks.blocks
+        ],
+        "tensors": tensors,
+    }
+
+
+def _tensors(parts: Parts) -> list[dict[str, Any]]:
+    """Each tensor of the model in depth order: its block, its size, and how many of its elements train."""
+    parameters = dict(parts.model.named_parameters())
+    trained, masks = parts.plan.trained, parts.plan.masks
+    found = []
+    for block in parts.loaded.blocks.blocks:
+        for name in block.parameters:
+            size = parameters[name].numel()
+            count = int(masks[name].sum()) if name in masks else size
+            found.append(
+                {"tensor": name, "block": block.name, "parameters": size, "trained": count if name in trained else 0}
+            )
+    return found

@@ -17,67 +17,79 @@ from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.evaluation.predictions import worst_rows, write_predictions
 from trimtab.evaluation.report import ReportContext, write_reports
 from trimtab.evaluation.result import EvalResult
+from trimtab.evaluation.retention.measure import measure_retention
+from trimtab.evaluation.retention.result import RetentionResult
 from trimtab.models.loading import save_model
-from trimtab.pipeline.describe import Timer
+from trimtab.pipeline.deliver import Delivery, deliver
+from trimtab.pipeline.describe import Timer, describe_plan
 from trimtab.pipeline.parts import Parts
 from trimtab.pipeline.trained import describe_model
-from trimtab.training.checkpoints import CheckpointStore, find_fault, load_weights
-from trimtab.training.records import Progress
+from trimtab.training.checkpoints import CheckpointStore
+from trimtab.training.engine import Engine
 
 
 def finish(
-    run: RunDirectory, parts: Parts, store: CheckpointStore, progress: Progress, events: EventLog, timer: Timer
+    run: RunDirectory, parts: Parts, store: CheckpointStore, engine: Engine, events: EventLog, timer: Timer
 ) -> None:
-    """Load the best weights, save the model, judge it, and write the reports; `evaluation.json` comes last."""
-    best_step = _load_best(parts, store, progress, events)
+    """Choose the weights, save the model, judge it, and write the reports; `evaluation.json` comes last."""
+    step = engine.progress.step
+    events.write("phase", step, phase="weights", message="Choosing the weights that are delivered")
+    delivery = deliver(parts, store, engine, events)
+    trained, parts = parts, delivery.parts
     split = "test" if "test" in parts.examples else "validation"
-    events.write("phase", progress.step, phase="evaluation", message=f"Judging the best weights on the {split} rows")
+    events.write("phase", step, phase="evaluation", message=f"Judging these weights on the {split} rows")
     probabilities = parts.predictor("fp32").predict(parts.examples[split]).values
     if not parts.accelerator.is_main_process:
         parts.accelerator.wait_for_everyone()
         return
-    _save_model(run, parts)
-    origin = "the best on the validation rows" if best_step else "the last"
-    note = f"The weights are those of step {best_step or progress.step}, {origin}."
-    result = _judge(parts, split, probabilities, note)
+    _save_model(run, delivery)
+    retention = _measure_retention(parts, events, step)
+    if retention is not None:
+        write_json(run.path / "retention.json", retention.to_dict())
+        events.write("retention", step, **retention.to_dict())
+        timer.lap("retention")
+    result = _judge(parts, split, probabilities, delivery.notes)
     frame = parts.ground.dataset.splits[split]
     write_predictions(run.predictions, frame, probabilities, parts.ground.task.labels)
     timer.lap("evaluation")
-    write_reports(run, _context(run, parts, result, probabilities, timer))
-    write_json(run.evaluation, {**result.to_dict(), "best_step": best_step or progress.step, "seconds": timer.seconds})
+    kept = {} if retention is None else retention.to_dict()
+    write_reports(run, _context(run, trained, result, probabilities, timer, kept))
+    write_json(run.evaluation, {**result.to_dict(), "best_step": delivery.step, "seconds": timer.seconds})
     events.write(
         "end",
-        progress.step,
+        step,
         run=str(run.path),
         split=split,
         metric=result.primary_metric,
         value=result.primary.value,
         verdict=result.verdict,
         target_reached=None if result.target is None else result.target.reached,
+        retention=None if retention is None else retention.summary,
         seconds=timer.seconds,
     )
     parts.accelerator.wait_for_everyone()
 
 
-def _load_best(parts: Parts, store: CheckpointStore, progress: Progress, events: EventLog) -> int | None:
-    """Take the weights of the best evaluation and return its step.
+def _measure_retention(parts: Parts, events: EventLog, step: int) -> RetentionResult | None:
+    """What the delivered model kept of the pretrained one; None where the recipe does not ask."""
+    ground = parts.ground
+    if ground.retention is None:
+        return None
+    events.write("phase", step, phase="retention", message="Measuring what was kept of the pretrained model")
+    return measure_retention(
+        parts.loaded.model,
+        ground.retention,
+        ground.source,
+        ground.task,
+        parts.recipe.model,
+        parts.recipe.evaluation,
+        images=parts.examples["validation"] if ground.task.modality == "image" else None,
+    )
 
-    Where no evaluation gave a number, or its checkpoint is damaged, the weights in memory stay: None.
-    """
-    for checkpoint in store.all():
-        if checkpoint.step == progress.best_step:
-            fault = find_fault(checkpoint.path)
-            if fault is None:
-                load_weights(checkpoint, parts.model)
-                return checkpoint.step
-            events.write(
-                "action", progress.step, action="skip_checkpoint", checkpoint=checkpoint.path.name, reason=fault
-            )
-    return None
 
-
-def _save_model(run: RunDirectory, parts: Parts) -> None:
-    """Write `model/` aside and rename it, so that it is whole or not there."""
+def _save_model(run: RunDirectory, delivery: Delivery) -> None:
+    """Write `model/` aside and rename it, so that it is whole or not there, and likewise `adapter/`."""
+    parts = delivery.parts
     aside = run.path / f".model.{os.getpid()}.tmp"
     task = parts.ground.task
     try:
@@ -93,7 +105,7 @@ def _save_model(run: RunDirectory, parts: Parts) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _judge(parts: Parts, split: str, probabilities: np.ndarray, note: str) -> EvalResult:
+def _judge(parts: Parts, split: str, probabilities: np.ndarray, origin: tuple[str, ...]) -> EvalResult:
     dataset, section = parts.ground.dataset, parts.recipe.evaluation
     labels = parts.examples[split].labels
     if labels is None:
@@ -103,7 +115,7 @@ def _judge(parts: Parts, split: str, probabilities: np.ndarray, note: str) -> Ev
         if section.baselines
         else {}
     )
-    notes = [note]
+    notes = [*origin]
     if split == "validation":
         notes.append(
             "These rows also chose the weights, so that the figures are a little too good. Give test rows with "
@@ -123,7 +135,12 @@ def _judge(parts: Parts, split: str, probabilities: np.ndarray, note: str) -> Ev
 
 
 def _context(
-    run: RunDirectory, parts: Parts, result: EvalResult, probabilities: np.ndarray, timer: Timer
+    run: RunDirectory,
+    parts: Parts,
+    result: EvalResult,
+    probabilities: np.ndarray,
+    timer: Timer,
+    retention: dict[str, Any],
 ) -> ReportContext:
     dataset = parts.ground.dataset
     history = list(read_events(run.events))
@@ -141,29 +158,10 @@ def _context(
             "pairs": len(dataset.columns.text) == 2,
         },
         findings=[event for event in history if event.get("type") == "finding"],
-        strategy=strategy_summary(parts),
+        strategy=describe_plan(parts),
         history=history,
         result=result,
         worst=worst_rows(dataset.splits[result.split], probabilities, dataset.labels),
         timing=timer.seconds,
+        retention=retention,
     )
-
-
-def strategy_summary(parts: Parts) -> dict[str, Any]:
-    """What trained, block by block."""
-    sizes = {name: parameter.numel() for name, parameter in parts.model.named_parameters()}
-    trained = parts.plan.trained
-    return {
-        "name": parts.recipe.strategy.name,
-        "parameters": sum(sizes.values()),
-        "trained": sum(size for name, size in sizes.items() if name in trained),
-        "notes": list(parts.plan.notes),
-        "blocks": [
-            {
-                "block": block.name,
-                "parameters": sum(sizes[name] for name in block.parameters),
-                "trained": sum(sizes[name] for name in block.parameters if name in trained),
-            }
-            for block in parts.loaded.blocks.blocks
-        ],
-    }

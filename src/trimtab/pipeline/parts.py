@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
+from transformers import PreTrainedModel
 
 from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.plugins import PluginSection, parse_options
 from trimtab.config.recipe import AUTO, Recipe
+from trimtab.core.hooks import StepHook
 from trimtab.core.registry import STRATEGIES, TASKS
 from trimtab.core.seeds import seed_torch
 from trimtab.data.dataset import Dataset
+from trimtab.evaluation.retention.material import RetentionMaterial, read_material
 from trimtab.models.configs import check_task, load_config
+from trimtab.models.extension import extend_vocabulary, new_token_rate
 from trimtab.models.hub import local_directory
 from trimtab.models.loading import LoadedModel, load_model
 from trimtab.models.processors import load_processor, max_length_of
 from trimtab.models.sources import ModelSource, resolve_model
-from trimtab.pipeline.resolve import choose_device, infer_values
+from trimtab.models.vocabulary import extended_tokenizer
+from trimtab.pipeline.care import build_care, check_care
+from trimtab.pipeline.final_weights import weight_average
+from trimtab.pipeline.measured import Measured
+from trimtab.pipeline.resolve import choose_device, infer_values, refuse_unreachable_stages
+from trimtab.strategies._new_tokens import extend_plan
 from trimtab.strategies.base import Strategy, TrainingPlan, apply_plan, frozen_modules
 from trimtab.tasks.base import Examples, Task, TaskContext
+from trimtab.training.averages import WeightAverage
 from trimtab.training.inference import Predictor
+from trimtab.training.objective import Objective
+from trimtab.training.scores import measure_scores
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class Groundwork:
         source: where the pretrained model is.
         context: processor and longest input.
         device: to run on.
+        retention: what the retention of the model is measured on; None where it is not measured.
+        care_notes: what the user should know of optimizer, regularisation and forgetting, as sentences.
     """
 
     recipe: Recipe
@@ -49,6 +63,8 @@ class Groundwork:
     source: ModelSource
     context: TaskContext
     device: torch.device
+    retention: RetentionMaterial | None = None
+    care_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,9 +76,14 @@ class Parts:
         notes: reason for each inferred value, by dotted key.
         ground: what they were built from.
         loaded: model, processor and depth map.
-        plan: what trains.
+        plan: what trains, and when.
         examples: encoded rows of each split.
         accelerator: device and processes.
+        objective: what training minimises.
+        hooks: what takes part in every step.
+        measured: what was measured before training.
+        care_notes: what the user should know of optimizer, regularisation and forgetting, as sentences.
+        average: the average of the weights that is kept, if one is.
     """
 
     resolved: ResolvedRecipe
@@ -72,6 +93,11 @@ class Parts:
     plan: TrainingPlan
     examples: dict[str, Examples]
     accelerator: Accelerator
+    objective: Objective
+    hooks: tuple[StepHook, ...]
+    measured: Measured
+    care_notes: tuple[str, ...] = ()
+    average: WeightAverage | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -85,7 +111,7 @@ class Parts:
 
     @property
     def frozen(self) -> tuple[nn.Module, ...]:
-        """The modules that stay in evaluation mode while the others train."""
+        """The modules that stay in evaluation mode in the first stage."""
         return frozen_modules(self.model, self.loaded.blocks, self.plan)
 
     def predictor(self, precision: str, **fields: Any) -> Predictor:
@@ -115,8 +141,20 @@ def lay_groundwork(recipe: Recipe, dataset: Dataset) -> Groundwork:
     task.primary_metric(recipe.evaluation.metric)
     device = choose_device(recipe.training.device)
     strategy: Strategy = STRATEGIES.get(recipe.strategy.name)(parse_options("strategy", recipe.strategy))
+    care_notes = check_care(recipe, task, device)
     source, context = read_context(recipe, task)
-    return Groundwork(recipe, dataset, task, strategy, source, context, device)
+    if recipe.model.extend_vocabulary:
+        longer = extended_tokenizer(context.processor, _training_texts(dataset), recipe.model)
+        context = replace(context, processor=longer)
+    retention = read_material(
+        recipe.retention,
+        task.modality,
+        source,
+        context.processor,
+        seed=recipe.seed,
+        trust_remote_code=recipe.model.trust_remote_code,
+    )
+    return Groundwork(recipe, dataset, task, strategy, source, context, device, retention, care_notes)
 
 
 def read_context(recipe: Recipe, task: Task) -> tuple[ModelSource, TaskContext]:
@@ -136,48 +174,124 @@ def read_context(recipe: Recipe, task: Task) -> tuple[ModelSource, TaskContext]:
     return source, TaskContext(processor, max_length)
 
 
-def build_parts(resolved: ResolvedRecipe, ground: Groundwork) -> Parts:
+def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured | None = None) -> Parts:
     """Read the model, settle what is `auto`, choose what trains, and encode the rows.
+
+    Args:
+        resolved: recipe with origins; may hold `auto`.
+        ground: from `lay_groundwork`.
+        measured: what the run has measured before, when it is resumed.
 
     Raises:
         ModelError: weights are damaged or do not fit.
-        RecipeError: the strategy does not fit the model.
+        RecipeError: the strategy does not fit the model, or two parts of the recipe do not go together.
     """
-    recipe, task = ground.recipe, ground.task
+    recipe, task, strategy = ground.recipe, ground.task, ground.strategy
+    measured = measured or Measured()
     accelerator = make_accelerator(ground.device)
-    seed_torch(recipe.seed, "head")
-    loaded = load_model(
-        ground.source,
-        auto_class=task.auto_class,
-        labels=task.labels,
-        section=recipe.model,
-        modality=task.modality,
-    )
+    loaded = _load(recipe, ground)
     context = TaskContext(loaded.processor, ground.context.max_length)
+    rows = len(ground.dataset.splits["train"])
     chosen = infer_values(
         recipe,
         task=task,
-        strategy=ground.strategy,
+        strategy=strategy,
         model_config=loaded.model.config,
-        train_rows=len(ground.dataset.splits["train"]),
+        train_rows=rows,
         device=accelerator.device,
     )
     resolved = with_inferred(resolved, {key: value for key, (value, _) in chosen.items()})
-    rate = resolved.recipe.optimizer.learning_rate
-    plan = ground.strategy.plan(loaded.blocks, float(rate))
-    if resolved.recipe.training.gradient_checkpointing:
+    recipe = resolved.recipe
+    ground = replace(ground, recipe=recipe, context=context)
+    examples = {name: task.encode(frame, context) for name, frame in ground.dataset.splits.items()}
+    if recipe.training.gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     loaded.model.to(accelerator.device)
+    plan = _plan(recipe, ground, loaded, examples["train"], measured)
+    refuse_unreachable_stages(recipe, plan, rows)
     apply_plan(loaded.model, plan)
+    care = build_care(
+        recipe,
+        task,
+        loaded,
+        plan,
+        examples["train"],
+        context,
+        accelerator=accelerator,
+        measured=measured,
+        new_parameters=loaded.new_parameters,
+    )
+    average = weight_average(recipe, loaded.model, plan, rows)
     return Parts(
         resolved=resolved,
         notes={key: reason for key, (_, reason) in chosen.items()},
-        ground=replace(ground, recipe=resolved.recipe, context=context),
+        ground=ground,
         loaded=loaded,
         plan=plan,
-        examples={name: task.encode(frame, context) for name, frame in ground.dataset.splits.items()},
+        examples=examples,
         accelerator=accelerator,
+        objective=care.objective,
+        hooks=(*care.hooks, *((average,) if average is not None else ())),
+        measured=measured,
+        care_notes=(*ground.care_notes, *care.notes),
+        average=average,
     )
+
+
+def _load(recipe: Recipe, ground: Groundwork) -> LoadedModel:
+    """The pretrained model with its head, changed as the strategy wants it."""
+    seed_torch(recipe.seed, "head")
+    loaded = load_model(
+        ground.source,
+        auto_class=ground.task.auto_class,
+        labels=ground.task.labels,
+        section=recipe.model,
+        modality=ground.task.modality,
+    )
+    if recipe.model.extend_vocabulary:
+        loaded = extend_vocabulary(loaded, _training_texts(ground.dataset), recipe.model, seed=recipe.seed)
+    seed_torch(recipe.seed, "adapters")
+    known = {id(parameter) for parameter in loaded.model.parameters()}
+    model, blocks = ground.strategy.adapt(loaded.model, loaded.blocks)
+    added = tuple(name for name, parameter in model.named_parameters() if id(parameter) not in known)
+    return replace(
+        loaded,
+        model=cast(PreTrainedModel, model),
+        blocks=blocks,
+        new_parameters=(*loaded.new_parameters, *added),
+    )
+
+
+def _plan(
+    recipe: Recipe, ground: Groundwork, loaded: LoadedModel, examples: Examples, measured: Measured
+) -> TrainingPlan:
+    """What trains, from scores of the parameters where the strategy wants them."""
+    request = ground.strategy.scores_wanted()
+    scores = None
+    if request is not None:
+        scores = measured.get(
+            "scores",
+            lambda: measure_scores(
+                loaded.model,
+                ground.task,
+                examples,
+                request,
+                device=ground.device,
+                seed=recipe.seed,
+                token_budget=int(recipe.training.max_tokens_per_batch),
+            ),
+        )
+    rate = float(recipe.optimizer.learning_rate)
+    plan = ground.strategy.plan(loaded.blocks, rate, scores)
+    if loaded.new_rows is not None:
+        plan = extend_plan(plan, loaded.model, loaded.new_rows, new_token_rate(recipe.model, rate))
+    return plan
+
+
+def _training_texts(dataset: Dataset) -> list[str]:
+    """All texts of the training rows, of both columns where rows are pairs."""
+    frame = dataset.splits["train"]
+    return [text for name in ("text", "text_pair") if name in frame for text in frame[name]]
 
 
 def make_accelerator(device: torch.device) -> Accelerator:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,10 +57,13 @@ def _rehearse_training(parts: Parts, rows: np.ndarray) -> float:
     with _stage("encode"):
         batch = parts.examples["train"].collate(rows).to(device)
     train_mode(parts.model, parts.frozen)
-    with _stage("forward"), autocast(device, precision):
-        outputs = parts.model(**batch.inputs)
+
+    def forward(inputs: dict[str, torch.Tensor]) -> Any:
+        with _stage("forward"), autocast(device, precision):
+            return parts.model(**inputs)
+
     with _stage("loss"):
-        loss, weight = parts.ground.task.loss(outputs, batch)
+        loss, weight = parts.objective.loss(forward, batch, 0)
         mean = float(loss.detach()) / weight
         if not np.isfinite(mean):
             raise ModelError(

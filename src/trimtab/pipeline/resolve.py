@@ -14,9 +14,12 @@ from trimtab.config.recipe import AUTO, Recipe
 from trimtab.core.errors import RecipeError
 from trimtab.data.batching import steps_per_epoch
 from trimtab.models.sources import STARTER
-from trimtab.strategies.base import Strategy
+from trimtab.strategies.base import Strategy, TrainingPlan
 from trimtab.tasks.base import Task
+from trimtab.training.engine import total_steps
+from trimtab.training.optimizers import auto_rate_factor
 from trimtab.training.precision import choose_precision
+from trimtab.training.stages import stage_steps, unreachable
 
 # `num_epochs: auto` aims at this many optimizer steps, within the bounds.
 WANTED_STEPS = 150
@@ -33,7 +36,7 @@ def infer_values(
     if recipe.task.name == AUTO:
         chosen["task"] = (task.name, "inferred from the data")
     if recipe.optimizer.learning_rate == AUTO:
-        chosen["optimizer.learning_rate"] = strategy.default_learning_rate(hidden_size(model_config))
+        chosen["optimizer.learning_rate"] = _learning_rate(recipe, strategy, hidden_size(model_config))
     if recipe.training.num_epochs == AUTO:
         chosen["training.num_epochs"] = _epochs(recipe, train_rows)
     if recipe.training.max_tokens_per_batch == AUTO:
@@ -45,6 +48,33 @@ def infer_values(
     if recipe.evaluation.metric == AUTO:
         chosen["evaluation.metric"] = (task.primary_metric(AUTO), f"the metric of {task.name}")
     return chosen
+
+
+def _learning_rate(recipe: Recipe, strategy: Strategy, width: int) -> tuple[float, str]:
+    """The strategy's rate for AdamW, times what the optimizer wants in proportion to it."""
+    rate, reason = strategy.default_learning_rate(width)
+    factor, why = auto_rate_factor(recipe.optimizer.name)
+    return (rate, reason) if factor == 1 else (float(f"{rate * factor:.3g}"), f"{reason}; {why}")
+
+
+def refuse_unreachable_stages(recipe: Recipe, plan: TrainingPlan, train_rows: int) -> None:
+    """See that the run is long enough for every stage to begin.
+
+    Raises:
+        RecipeError: which stages the run would end before, and how long it has to be.
+    """
+    training = recipe.training
+    per_epoch = steps_per_epoch(train_rows, training.batch_size, training.gradient_accumulation_steps)
+    total = total_steps(recipe, train_rows)
+    missed = unreachable(plan, per_epoch, total)
+    if missed:
+        needed = sum(stage_steps(stage, per_epoch, total) or 0 for stage in plan.stages) + 1
+        raise RecipeError(
+            f"strategy: the run has {total} steps, and ends before {len(missed)} of {len(plan.stages)} stages begin; "
+            f"the first of them: {missed[0]}.",
+            remedy=f"Train for {math.ceil(needed / per_epoch)} epochs or more (--epochs), make the stages shorter, or "
+            "unfreeze more in each.",
+        )
 
 
 def anchor_paths(resolved: ResolvedRecipe) -> ResolvedRecipe:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
+from torch import nn
 
 from trimtab.config.load import build_recipe
 from trimtab.config.origins import ResolvedRecipe
@@ -15,19 +17,25 @@ from trimtab.config.recipe import AUTO
 from trimtab.core.devices import process_index
 from trimtab.core.errors import InterruptedRun, RunError
 from trimtab.core.events import EventLog, Listener
+from trimtab.core.files import write_json
 from trimtab.core.runs import RunDirectory, new_run_path, open_run
 from trimtab.core.seeds import seed_torch
+from trimtab.pipeline.augment import FOLDER, augmented_examples
 from trimtab.pipeline.check import check, describe_dataset
-from trimtab.pipeline.describe import Timer, bytes_needed, describe_rows, start_fields
+from trimtab.pipeline.describe import Timer, bytes_needed, describe_plan, describe_rows, start_fields
+from trimtab.pipeline.final_weights import soup_size
 from trimtab.pipeline.finish import finish
+from trimtab.pipeline.judge import judge
+from trimtab.pipeline.measured import Measured
 from trimtab.pipeline.parts import Parts, build_parts, lay_groundwork
 from trimtab.pipeline.preflight import rehearse
+from trimtab.pipeline.probe import settle_strategy
 from trimtab.pipeline.store import check_disk, check_place, read_dataset, write_start
 from trimtab.training.checkpoints import CheckpointStore, restore
 from trimtab.training.engine import Engine
 from trimtab.training.optimizers import build_optimizer
 from trimtab.training.records import Progress
-from trimtab.training.session import Judgement, Session
+from trimtab.training.session import Session
 
 RUNS = Path("runs")
 
@@ -57,6 +65,9 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     announce.write("report", 0, report=report.to_dict(), dataset=describe_dataset(ground.dataset))
     report.raise_if_refused(resolved.recipe.data.force)
     timer.lap("data")
+    resolved, ground, probe = settle_strategy(
+        resolved, ground, lambda text: announce.write("phase", 0, phase="strategy", message=text)
+    )
     announce.write("phase", 0, phase="model", message=f"Loading {ground.source.name}")
     parts = build_parts(resolved, ground)
     timer.lap("model")
@@ -68,9 +79,13 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     if parts.accelerator.is_main_process:
         with run.created() as aside:
             write_start(aside, parts.resolved, parts.notes, ground.dataset)
+            parts.measured.write(aside.path)
+            write_json(aside.path / "strategy.json", describe_plan(parts))
     parts.accelerator.wait_for_everyone()
     events = _open_events(run, listener)
     events.write("start", 0, **start_fields(parts), preflight=rehearsal, run=str(run.path))
+    if probe is not None:
+        events.write("probe", 0, **probe.to_dict())
     for finding in report.to_dict()["findings"]:
         events.write("finding", 0, **finding)
     seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
@@ -98,7 +113,7 @@ def resume(path: Path, listener: Listener | None = None) -> RunDirectory:
     resolved = build_recipe(file=run.recipe)
     events = _open_events(run, listener)
     events.write("phase", 0, phase="model", message=f"Resuming {run.path}")
-    parts = build_parts(resolved, lay_groundwork(resolved.recipe, dataset))
+    parts = build_parts(resolved, lay_groundwork(resolved.recipe, dataset), Measured.read(run.path))
     seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
     events.write("start", 0, **start_fields(parts), run=str(run.path), resumed=True)
     progress = Progress(token_budget=_token_budget(parts))
@@ -121,22 +136,34 @@ def _train_and_finish(
         if parts.accelerator.is_main_process:
             run.remove_torn()
         progress = _restore(store, parts, optimizer, events, progress)
+    parts = _with_augmentation(parts, run, events)
     engine = _engine(parts, optimizer, progress, events)
     session = Session(
         engine=engine,
         model=parts.model,
-        evaluate=lambda: _judge(parts),
+        evaluate=lambda: judge(parts),
         store=store,
         events=events,
+        keep_best=soup_size(parts.recipe),
         describe_rows=lambda rows: describe_rows(parts, rows),
         resume_command=f"trimtab resume {shlex.quote(str(run.path))}",
     )
     session.run()
     timer.lap("training")
     try:
-        finish(run, parts, store, engine.progress, events, timer)
+        finish(run, parts, store, engine, events, timer)
     except KeyboardInterrupt as error:
         raise InterruptedRun("SIGINT", session.resume_command) from error
+
+
+def _with_augmentation(parts: Parts, run: RunDirectory, events: EventLog) -> Parts:
+    """The parts with training rows that change from epoch to epoch, where the recipe wants it."""
+
+    def tell(done: int, total: int) -> None:
+        events.write("phase", 0, phase="augmentation", message=f"Translating training rows: {done:,} of {total:,}")
+
+    examples = augmented_examples(parts, run.path / FOLDER, tell)
+    return replace(parts, examples={**parts.examples, "train": examples})
 
 
 def _restore(
@@ -158,6 +185,7 @@ def _restore(
         checkpoint,
         parts.model,
         optimizer,
+        hooks=parts.hooks,
         process_index=parts.accelerator.process_index,
         num_processes=parts.accelerator.num_processes,
     )
@@ -166,10 +194,11 @@ def _restore(
 
 
 def _engine(parts: Parts, optimizer: torch.optim.Optimizer, progress: Progress, events: EventLog) -> Engine:
-    model = torch.compile(parts.model) if parts.recipe.training.compile else parts.model
-    engine = Engine(
-        model=parts.accelerator.prepare_model(model),
-        task=parts.ground.task,
+    return Engine(
+        model=parts.model,
+        blocks=parts.loaded.blocks,
+        plan=parts.plan,
+        objective=parts.objective,
         examples=parts.examples["train"],
         optimizer=optimizer,
         accelerator=parts.accelerator,
@@ -177,21 +206,17 @@ def _engine(parts: Parts, optimizer: torch.optim.Optimizer, progress: Progress, 
         precision=parts.recipe.training.precision,
         progress=progress,
         notify=lambda action, **fields: events.write("action", progress.step, action=action, **fields),
-        frozen=parts.frozen,
+        hooks=parts.hooks,
+        wrap=lambda model: _wrap(parts, model),
     )
-    return engine
 
 
-def _judge(parts: Parts) -> Judgement:
-    """Evaluate on the validation rows, in the precision of training."""
-    task, examples = parts.ground.task, parts.examples["validation"]
-    predictions = parts.predictor(parts.recipe.training.precision).predict(examples)
-    values: dict[str, float | None] = {"loss": predictions.loss}
-    if examples.labels is not None:
-        values |= task.metrics(examples.labels, predictions.values)
-    metric = task.primary_metric(parts.recipe.evaluation.metric)
-    value = values[metric]
-    return Judgement(metric, float("nan") if value is None else value, task.higher_is_better(metric), values)
+def _wrap(parts: Parts, model: nn.Module) -> nn.Module:
+    """The model as the loop calls it: compiled where the recipe says so, and spread over the processes."""
+    wrapped: nn.Module = parts.accelerator.prepare_model(
+        torch.compile(model) if parts.recipe.training.compile else model
+    )
+    return wrapped
 
 
 def _agree_on(path: Path) -> Path:

@@ -24,7 +24,7 @@ CUSTOMARY_RATE = 5e-5
 # A new head alone takes large steps.
 HEAD_RATE = 1e-3
 
-StageUnit = Literal["epochs", "steps", "plateau"]
+StageUnit = Literal["share", "epochs", "steps", "plateau"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Stage:
     Args:
         name: shown in the record of the run.
         groups: names of the groups that train.
-        length: `2` with `epochs` or `steps`; with `plateau`, the evaluations without a better value after which the
-            stage ends. None for the last stage, which goes on to the end of the run.
+        length: `2` with `epochs` or `steps`; `0.1` with `share` (of the run); with `plateau`, the evaluations without
+            a better value after which the stage ends. None for the last stage, which goes on to the end of the run.
         unit: what `length` counts.
         rates: peak rate, in this stage, of groups that take another than their own.
     """
@@ -122,6 +122,8 @@ class Strategy(ABC):
 
     name: ClassVar[str]
     Options: ClassVar[type[PluginOptions]]
+    # Whether another strategy is put in this one's place before training.
+    stands_for_another: ClassVar[bool] = False
 
     def __init__(self, options: PluginOptions) -> None:
         self.options = options

@@ -47,6 +47,10 @@ class Examples(ABC):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def at_epoch(self, epoch: int) -> Examples:
+        """The rows as an epoch, counted from 0, sees them: changed copies where rows are augmented, else these."""
+        return self
+
     @abstractmethod
     def collate(self, rows: np.ndarray) -> Batch:
         """The rows `rows` (`[n]`) padded to one batch."""
@@ -111,13 +115,17 @@ class ClassificationTask(Task):
 
         if batch.labels is None:
             raise ValueError("a batch without labels has no loss")
-        total = functional.cross_entropy(outputs.logits.float(), batch.labels, reduction="sum")
+        total = functional.cross_entropy(self.logits(outputs), batch.labels, reduction="sum")
         return total, len(batch.labels)
+
+    def logits(self, outputs: Any) -> torch.Tensor:
+        """Scores of the classes before the softmax, float32 `[batch, classes]`."""
+        logits: torch.Tensor = outputs.logits.float()
+        return logits
 
     def predict(self, outputs: Any) -> torch.Tensor:
         """Class probabilities, `[batch, classes]`."""
-        probabilities: torch.Tensor = outputs.logits.float().softmax(dim=-1)
-        return probabilities
+        return self.logits(outputs).softmax(dim=-1)
 
     def metrics(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
         """Metrics of probabilities `[rows, classes]` against class ids `[rows]`."""

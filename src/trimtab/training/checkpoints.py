@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,20 @@ from torch import nn
 
 from trimtab.core.errors import CheckpointError
 from trimtab.core.files import disk_error, fsync_path, sha256_of
-from trimtab.training.optimizers import load_optimizer_tensors, optimizer_tensors, parameters_without_state
+from trimtab.core.hooks import StepHook
+from trimtab.training.optimizers import (
+    load_optimizer_scalars,
+    load_optimizer_tensors,
+    optimizer_scalars,
+    optimizer_tensors,
+    parameters_without_state,
+)
 from trimtab.training.records import Progress
 
 MANIFEST = "manifest.json"
 MODEL, OPTIMIZER, RANDOM, PROGRESS = "model.safetensors", "optimizer.safetensors", "random.safetensors", "progress.json"
-FORMAT = 1
+HOOKS = "hooks.safetensors"
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class CheckpointStore:
         optimizer: torch.optim.Optimizer,
         progress: Progress,
         random: dict[str, torch.Tensor],
+        hooks: Sequence[StepHook] = (),
     ) -> Checkpoint:
         """Write a checkpoint and remove those no longer kept. One that exists for this step is left as it is.
 
@@ -69,6 +78,7 @@ class CheckpointStore:
             optimizer: built by `build_optimizer`.
             progress: where the run stands.
             random: random states of every process, see `random_states`.
+            hooks: whose tensors are kept.
 
         Raises:
             RunError: the disk is full; nothing half-written is left.
@@ -78,13 +88,13 @@ class CheckpointStore:
             aside = self.folder / f".{target.name}.{os.getpid()}.tmp"
             try:
                 aside.mkdir(parents=True)
-                _write_files(aside, model, optimizer, progress, random)
+                _write_files(aside, model, optimizer, progress, random, hooks)
                 aside.replace(target)
                 fsync_path(self.folder)
             except (OSError, SafetensorError) as error:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise disk_error(target, _as_os_error(error)) from error
-        self.remove_old(keep={progress.step, progress.best_step})
+        self.remove_old(keep={progress.step, progress.best_step, *(step for step, _ in progress.best)})
         return Checkpoint(target, progress.step)
 
     def all(self) -> list[Checkpoint]:
@@ -131,7 +141,7 @@ def find_fault(path: Path) -> str | None:
         return f"{MANIFEST} is damaged"
     if written_by != FORMAT:
         return f"it has format {written_by}, this version of Trimtab reads format {FORMAT}"
-    for name in (MODEL, OPTIMIZER, RANDOM, PROGRESS):
+    for name in (MODEL, OPTIMIZER, RANDOM, HOOKS, PROGRESS):
         if name not in files:
             return f"{name} is not in the manifest"
     for name, checksum in files.items():
@@ -147,10 +157,11 @@ def restore(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
+    hooks: Sequence[StepHook] = (),
     process_index: int = 0,
     num_processes: int = 1,
 ) -> Progress:
-    """Put weights, optimizer and random state back, and return where the run stood.
+    """Put weights, optimizer, hooks and random state back, and return where the run stood.
 
     Raises:
         CheckpointError: a tensor of the model, an optimizer state or a random state is missing. Going on without one
@@ -158,14 +169,9 @@ def restore(
     """
     load_weights(checkpoint, model)
     fields = json.loads((checkpoint.path / PROGRESS).read_text(encoding="utf-8"))
-    progress = Progress(**fields)
-    without = _read_manifest(checkpoint.path).get("without_optimizer_state", [])
-    missing = sorted(set(load_optimizer_tensors(optimizer, load_file(checkpoint.path / OPTIMIZER))).difference(without))
-    if missing:
-        raise CheckpointError(
-            f"{checkpoint.path} holds no optimizer state for {len(missing)} parameters, the first: {missing[0]}.",
-            remedy="The recipe or the model changed since the checkpoint. Start a new run, or restore both.",
-        )
+    progress = Progress.from_dict(fields)
+    restore_optimizer(checkpoint, optimizer)
+    _restore_hooks(checkpoint, hooks)
     random = load_file(checkpoint.path / RANDOM)
     written_by = len({name.partition("/")[0] for name in random})
     if written_by > num_processes:
@@ -182,6 +188,42 @@ def restore(
             )
     _set_random_states(random, process_index)
     return progress
+
+
+def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+    """Put the optimizer's state back.
+
+    Raises:
+        CheckpointError: a parameter's state is missing or incomplete.
+    """
+    manifest = _read_manifest(checkpoint.path)
+    without = manifest["without_optimizer_state"]
+    missing = sorted(set(load_optimizer_tensors(optimizer, load_file(checkpoint.path / OPTIMIZER))).difference(without))
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.path} holds no optimizer state for {len(missing)} parameters, the first: {missing[0]}.",
+            remedy="The recipe or the model changed since the checkpoint. Start a new run, or restore both.",
+        )
+    load_optimizer_scalars(optimizer, manifest["optimizer_scalars"])
+
+
+def _restore_hooks(checkpoint: Checkpoint, hooks: Sequence[StepHook]) -> None:
+    by_hook: dict[str, dict[str, torch.Tensor]] = {}
+    for full_name, tensor in load_file(checkpoint.path / HOOKS).items():
+        name, _, key = full_name.partition("/")
+        by_hook.setdefault(name, {})[key] = tensor
+    for hook in hooks:
+        try:
+            hook.load_tensors(by_hook.get(hook.name, {}))
+        except KeyError as error:
+            raise CheckpointError(
+                f"{checkpoint.path} holds no {error} of {hook.name!r}.",
+                remedy="The recipe changed since the checkpoint. Start a new run, or restore it.",
+            ) from error
+
+
+def _hook_tensors(hooks: Sequence[StepHook]) -> dict[str, torch.Tensor]:
+    return {f"{hook.name}/{key}": tensor for hook in hooks for key, tensor in hook.tensors().items()}
 
 
 def load_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
@@ -209,10 +251,12 @@ def _write_files(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     random: dict[str, torch.Tensor],
+    hooks: Sequence[StepHook],
 ) -> None:
     save_file(_for_disk(_unique_tensors(model)), folder / MODEL)
     save_file(_for_disk(optimizer_tensors(optimizer)), folder / OPTIMIZER)
     save_file(random, folder / RANDOM)
+    save_file(_for_disk(_hook_tensors(hooks)), folder / HOOKS)
     (folder / PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
     checksums = {}
     for path in sorted(folder.iterdir()):
@@ -224,6 +268,7 @@ def _write_files(
         "step": progress.step,
         "files": checksums,
         "without_optimizer_state": parameters_without_state(optimizer),
+        "optimizer_scalars": optimizer_scalars(optimizer),
     }
     manifest.write_text(json.dumps(content), encoding="utf-8")
     fsync_path(manifest)

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +22,17 @@ from torch import nn
 
 from trimtab.config.recipe import Recipe
 from trimtab.core.errors import NonFiniteError, OutOfMemoryError
+from trimtab.core.hooks import StepHook
 from trimtab.data.batching import cut_by_budget, plan_epoch, steps_per_epoch
-from trimtab.strategies.base import train_mode
-from trimtab.tasks.base import Examples, Task
+from trimtab.models.blocks import Blocks
+from trimtab.strategies.base import TrainingPlan, apply_plan, frozen_modules, train_mode
+from trimtab.tasks.base import Examples
+from trimtab.training.objective import Objective
 from trimtab.training.optimizers import set_rates
 from trimtab.training.precision import autocast
 from trimtab.training.records import Progress, StepRecord
-from trimtab.training.schedules import rate_factor, warmup_steps
+from trimtab.training.schedules import rate_factor
+from trimtab.training.stages import enter_next, is_over, schedule_span
 
 Notify = Callable[..., object]
 
@@ -37,8 +42,10 @@ class Engine:
     """What the loop works on.
 
     Args:
-        model: the model on its device, wrapped for several processes where there are several.
-        task: gives the loss.
+        model: the bare model on its device.
+        blocks: its depth map.
+        plan: what trains, and when.
+        objective: the loss to be minimised.
         examples: the encoded training rows.
         optimizer: over the parameters that train.
         accelerator: device, processes, backward.
@@ -46,11 +53,14 @@ class Engine:
         precision: `bf16` or `fp32`.
         progress: where the run stands; the loop moves it on.
         notify: called with (action, **fields) when the loop acts by itself, as when memory runs out.
-        frozen: modules that stay in evaluation mode, from `frozen_modules`.
+        hooks: what takes part in every step, in this order.
+        wrap: compiles the model, or wraps it for several processes; called anew whenever what trains changes.
     """
 
     model: nn.Module
-    task: Task
+    blocks: Blocks
+    plan: TrainingPlan
+    objective: Objective
     examples: Examples
     optimizer: torch.optim.Optimizer
     accelerator: Accelerator
@@ -58,7 +68,14 @@ class Engine:
     precision: str
     progress: Progress
     notify: Notify
-    frozen: tuple[nn.Module, ...] = ()
+    hooks: tuple[StepHook, ...] = ()
+    wrap: Callable[[nn.Module], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        self._bare = self.model
+        self._rows = self.examples
+        self._frozen: tuple[nn.Module, ...] = ()
+        self._set_stage()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -71,6 +88,39 @@ class Engine:
         """Optimizer steps of the whole run."""
         return total_steps(self.recipe, len(self.examples))
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no step is left to be taken."""
+        return self.progress.step >= self.total_steps or self.progress.stopped is not None
+
+    def observe(self, value: float, higher_is_better: bool) -> bool:
+        """Take note of an evaluation: it may end a stage, lower the rate, or end the training.
+
+        Args:
+            value: of the metric that chooses the best weights.
+            higher_is_better: its direction.
+
+        Returns:
+            Whether training ends here (`progress.stopped` says why).
+        """
+        progress, regularization, schedule = self.progress, self.recipe.regularization, self.recipe.schedule
+        progress.stage_watch.see(value, higher_is_better=higher_is_better)
+        if schedule.name == "plateau":
+            watch = progress.rate_watch
+            min_change = schedule.setting("plateau_min_change")
+            watch.see(value, higher_is_better=higher_is_better, min_change=min_change)
+            if watch.waited > schedule.setting("plateau_patience"):
+                progress.rate_reductions += 1
+                watch.waited = 0
+        patience = regularization.early_stopping_patience
+        if patience is None or progress.stage + 1 < len(self.plan.stages):
+            return False
+        stopping = progress.stopping_watch
+        stopping.see(value, higher_is_better=higher_is_better, min_change=regularization.early_stopping_min_change)
+        if stopping.waited >= patience and self.progress.step < self.total_steps:
+            progress.stopped = f"no better value in {patience} evaluations"
+        return progress.stopped is not None
+
     def steps(self) -> Iterator[StepRecord]:
         """Train from where `progress` stands to the end, yielding after each step.
 
@@ -79,9 +129,15 @@ class Engine:
             OutOfMemoryError: a single row does not fit the device.
         """
         self.train_mode()
+        for hook in self.hooks:
+            hook.begin(self.total_steps)
         plan: list[list[np.ndarray]] = []
         planned_epoch = -1
-        while self.progress.step < self.total_steps:
+        while not self.is_done:
+            if is_over(self.plan, self.progress, self.steps_per_epoch, self.total_steps):
+                enter_next(self.progress)
+                self._set_stage()
+                self._tell_stage()
             epoch, position = divmod(self.progress.step, self.steps_per_epoch)
             if epoch != planned_epoch:
                 plan, planned_epoch = self._plan(epoch), epoch
@@ -89,12 +145,26 @@ class Engine:
 
     def train_mode(self) -> None:
         """Back to training mode, as after an evaluation; what is frozen stays in evaluation mode."""
-        train_mode(self.model, self.frozen)
+        train_mode(self.model, self._frozen)
+
+    def _set_stage(self) -> None:
+        """Let train what the present stage trains, and freeze all else."""
+        stage = self.progress.stage
+        apply_plan(self._bare, self.plan, stage)
+        self._frozen = frozen_modules(self._bare, self.blocks, self.plan, stage)
+        if self.wrap is not None:
+            self.model = self.wrap(self._bare)
+        self.train_mode()
+
+    def _tell_stage(self) -> None:
+        stage = self.plan.stages[self.progress.stage]
+        self.notify("stage", stage=self.progress.stage, name=stage.name, groups=list(stage.groups))
 
     def _plan(self, epoch: int) -> list[list[np.ndarray]]:
         training = self.recipe.training
+        self._rows = self.examples.at_epoch(epoch)
         return plan_epoch(
-            self.examples.lengths,
+            self._rows.lengths,
             batch_size=training.batch_size,
             accumulation=training.gradient_accumulation_steps,
             seed=self.recipe.seed,
@@ -105,15 +175,19 @@ class Engine:
         """Take one optimizer step over the rows of `batches`, and move `progress` on."""
         began = time.perf_counter()
         number = self.progress.step + 1
-        schedule = self.recipe.schedule
-        factor = rate_factor(schedule.name, number, self.total_steps, warmup_steps(schedule, self.total_steps))
-        rates = set_rates(self.optimizer, factor)
+        rates = self._set_rates(number)
         sums = self._accumulate_within_memory(batches, number)
         loss = sums.loss / sums.weight
-        norm = self._divide_and_clip(sums.weight) if math.isfinite(loss) else math.nan
+        extras: dict[str, float] = {}
+        norm = math.nan
+        if math.isfinite(loss):
+            self._divide(sums.weight)
+            for hook in self.hooks:
+                extras |= hook.after_backward(number)
+            norm = self._clip()
         skipped = _why_skipped(loss, norm)
         if skipped is None:
-            self.optimizer.step()
+            self._update(number)
             self.progress.nonfinite_in_row = 0
         else:
             self.progress.nonfinite_in_row += 1
@@ -135,8 +209,27 @@ class Engine:
             seconds=seconds,
             skipped=skipped,
             rows=tuple(int(row) for rows in batches for row in rows) if skipped else (),
+            stage=self.progress.stage,
+            extras=extras,
         )
         return record
+
+    def _set_rates(self, number: int) -> dict[str, float]:
+        """Set each group's rate for a step, and return the rates of the groups that train in the present stage."""
+        begun, span = schedule_span(self.plan, self.progress, self.steps_per_epoch, self.total_steps)
+        factor = rate_factor(self.recipe.schedule, number - begun, span, self.progress.rate_reductions)
+        if not self.plan.stages:
+            return set_rates(self.optimizer, factor)
+        stage = self.plan.stages[self.progress.stage]
+        rates = set_rates(self.optimizer, factor, stage.rates)
+        return {name: rate for name, rate in rates.items() if name in stage.groups}
+
+    def _update(self, number: int) -> None:
+        for hook in self.hooks:
+            hook.before_update(number)
+        self.optimizer.step()
+        for hook in self.hooks:
+            hook.after_update(number)
 
     def check_finite(self, record: StepRecord, row_numbers: Callable[[tuple[int, ...]], str]) -> None:
         """Stop the run when too many steps in a row were skipped.
@@ -164,7 +257,7 @@ class Engine:
         while True:
             random_state = _device_random_state(self.accelerator.device)
             try:
-                return self._accumulate(batches)
+                return self._accumulate(batches, number)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -176,7 +269,7 @@ class Engine:
     def _shrink_budget(self, number: int, reason: str) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         release_memory()
-        longest = int(self.examples.lengths.max())
+        longest = int(self._rows.lengths.max())
         if self.progress.token_budget <= longest:
             raise OutOfMemoryError(
                 f"Step {number}: the device's memory does not hold a single row of {longest} tokens ({reason}).",
@@ -187,10 +280,10 @@ class Engine:
         self.progress.token_budget = max(longest, before // 2)
         self.notify("shrink_token_budget", before=before, after=self.progress.token_budget, reason=reason)
 
-    def _accumulate(self, batches: list[np.ndarray]) -> _Sums:
+    def _accumulate(self, batches: list[np.ndarray], number: int) -> _Sums:
         """Forward and backward over every piece of this process's share; gradients are left as sums."""
         sums = _Sums()
-        lengths, budget = self.examples.lengths, self.progress.token_budget
+        lengths, budget = self._rows.lengths, self.progress.token_budget
         pieces = [piece for rows in batches for piece in cut_by_budget(self._share(rows), lengths, budget)]
         # Every process must take part in the exchange of gradients: one without a row adds a row that counts nothing.
         counts = 1 if pieces else 0
@@ -198,12 +291,10 @@ class Engine:
         device = self.accelerator.device
         losses: list[torch.Tensor] = []
         for index, piece in enumerate(pieces):
-            batch = self.examples.collate(piece).to(device)
+            batch = self._rows.collate(piece).to(device)
             last = index == len(pieces) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
-                with autocast(device, self.precision):
-                    outputs = self.model(**batch.inputs)
-                loss, weight = self.task.loss(outputs, batch)
+                loss, weight = self.objective.loss(self._forward, batch, number)
                 self.accelerator.backward(loss * counts)
             losses.append(loss.detach() * counts)
             sums.weight += weight * counts
@@ -212,6 +303,11 @@ class Engine:
         sums.pieces = len(pieces)
         sums.loss = float(torch.stack(losses).sum())
         return self._over_processes(sums)
+
+    def _forward(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """The model's outputs, in the run's precision."""
+        with autocast(self.accelerator.device, self.precision):
+            return self.model(**inputs)
 
     def _share(self, rows: np.ndarray) -> np.ndarray:
         """This process's rows of a batch; none where the batch has fewer rows than there are processes."""
@@ -229,22 +325,28 @@ class Engine:
         loss, weight, tokens, padded = self.accelerator.reduce(values, reduction="sum").tolist()
         return _Sums(loss=loss, weight=int(weight), tokens=int(tokens), padded_tokens=int(padded), pieces=sums.pieces)
 
-    def _divide_and_clip(self, weight: int) -> float:
-        """Divide the summed gradients by the step's weight, clip them, and return their norm before clipping."""
-        parameters = [
-            parameter
-            for group in self.optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        # Several processes average their gradients; the sum over all rows is that average times their number.
-        torch._foreach_mul_(gradients, self.accelerator.num_processes / weight)
+    def _divide(self, weight: int) -> None:
+        """Divide the summed gradients by the step's weight."""
+        gradients = self._gradients()
+        if gradients:
+            # Several processes average their gradients; the sum over all rows is that average times their number.
+            torch._foreach_mul_(gradients, self.accelerator.num_processes / weight)
+
+    def _clip(self) -> float:
+        """Clip the gradients, and return their norm before."""
+        gradients = self._gradients()
         norm = nn.utils.get_total_norm(gradients)
         limit = self.recipe.training.max_grad_norm
         if limit is not None:
-            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+            nn.utils.clip_grads_with_norm_(self._with_gradient(), limit, norm)
         return float(norm)
+
+    def _with_gradient(self) -> list[nn.Parameter]:
+        groups = self.optimizer.param_groups
+        return [parameter for group in groups for parameter in group["params"] if parameter.grad is not None]
+
+    def _gradients(self) -> list[torch.Tensor]:
+        return [parameter.grad for parameter in self._with_gradient() if parameter.grad is not None]
 
 
 @dataclass

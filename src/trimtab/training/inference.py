@@ -68,6 +68,13 @@ class Predictor:
             weight += count
         return Predictions(values, total / weight if weight else None)
 
+    def predict_rows(self, examples: Examples, rows: np.ndarray) -> np.ndarray:
+        """The predictions of certain rows, `[n, …]` in their order, made by this process alone."""
+        found = {
+            int(row): value for part in self._in_batches(examples, rows) for row, value in zip(*part[:2], strict=True)
+        }
+        return np.stack([found[int(row)] for row in rows])
+
     @torch.inference_mode()
     def _in_batches(self, examples: Examples, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, float, int]]:
         """Yield (rows, predictions, summed loss, weight) of each batch; a lack of memory halves the budget."""

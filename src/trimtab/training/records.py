@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from trimtab.training.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class StepRecord:
         seconds: wall time of the step.
         skipped: why the weights were left as they were; None for a normal step.
         rows: row indices of a skipped step, for finding the culprit.
+        stage: number of the strategy's stage, from 0.
+        extras: what hooks said of the step, such as the value of a penalty.
     """
 
     step: int
@@ -37,6 +42,8 @@ class StepRecord:
     seconds: float
     skipped: str | None = None
     rows: tuple[int, ...] = ()
+    stage: int = 0
+    extras: dict[str, float] = field(default_factory=dict)
 
     def to_event(self) -> dict[str, Any]:
         """The fields of the step's event; those of a normal step leave out what only a skipped one has."""
@@ -48,6 +55,8 @@ class StepRecord:
         fields["padding_share"] = round(1 - self.tokens / self.padded_tokens, 4) if self.padded_tokens else 0.0
         if self.skipped is None:
             del fields["skipped"], fields["rows"]
+        if not self.extras:
+            del fields["extras"]
         return fields
 
 
@@ -61,8 +70,16 @@ class Progress:
         nonfinite_in_row: skipped steps since the last good one.
         best_value: best value of the chosen metric so far.
         best_step: step of that value.
+        best: (step, value) of the best evaluations, the best first.
         examples: rows trained on, with repetition.
         seconds: training time so far, over all sessions.
+        stage: number of the strategy's stage, from 0.
+        stage_start: steps taken before the stage began.
+        rate_reductions: times that a plateau has lowered the learning rate.
+        stopped: why training ended before its last step; None when it did not.
+        stage_watch: counts evaluations for stages that end on a plateau.
+        rate_watch: counts them for the schedule that follows plateaus.
+        stopping_watch: counts them for early stopping.
     """
 
     step: int = 0
@@ -70,5 +87,28 @@ class Progress:
     nonfinite_in_row: int = 0
     best_value: float | None = None
     best_step: int = 0
+    best: list[tuple[int, float]] = field(default_factory=list)
     examples: int = 0
     seconds: float = 0.0
+    stage: int = 0
+    stage_start: int = 0
+    rate_reductions: int = 0
+    stopped: str | None = None
+    stage_watch: Watch = field(default_factory=Watch)
+    rate_watch: Watch = field(default_factory=Watch)
+    stopping_watch: Watch = field(default_factory=Watch)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Progress:
+        """What `dataclasses.asdict` made, as read from JSON."""
+        watches = {name: Watch(**values[name]) for name in ("stage_watch", "rate_watch", "stopping_watch")}
+        best = [(int(step), float(value)) for step, value in values["best"]]
+        return cls(**{**values, **watches, "best": best})
+
+    def note_best(self, value: float, higher_is_better: bool, count: int) -> None:
+        """Keep the present step among the `count` best; of equal values, the earlier goes first."""
+        if math.isfinite(value):
+            ranked = sorted(
+                [*self.best, (self.step, value)], key=lambda item: -item[1] if higher_is_better else item[1]
+            )
+            self.best = ranked[:count]

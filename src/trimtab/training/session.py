@@ -18,6 +18,7 @@ from trimtab.core.errors import InterruptedRun, NonFiniteError
 from trimtab.core.events import EventLog
 from trimtab.training.checkpoints import CheckpointStore, random_states, summary
 from trimtab.training.engine import Engine
+from trimtab.training.optimizers import use_evaluation_weights, use_training_weights
 from trimtab.training.records import StepRecord
 from trimtab.training.signals import StopRequest
 
@@ -51,6 +52,7 @@ class Session:
         events: the run's record.
         describe_rows: turns row indices of training rows into words that lead to the user's files.
         resume_command: what to type after an interruption.
+        keep_best: number of the best checkpoints that are kept, for a soup of them; with 1, that of the best.
     """
 
     engine: Engine
@@ -60,6 +62,7 @@ class Session:
     events: EventLog
     describe_rows: Callable[[tuple[int, ...]], str]
     resume_command: str
+    keep_best: int = 1
 
     def run(self) -> None:
         """Train to the end.
@@ -72,7 +75,7 @@ class Session:
             for record in self.engine.steps():
                 self._after_step(record)
                 signal_name = self._stop_wanted(stop)
-                if signal_name is not None and record.step < self.engine.total_steps:
+                if signal_name is not None and not self.engine.is_done:
                     self._save()
                     self._write("action", action="interrupted", signal=signal_name)
                     raise InterruptedRun(signal_name, self.resume_command)
@@ -85,7 +88,11 @@ class Session:
         if self._is_due(record.step, self.engine.recipe.evaluation.every_steps):
             improved = self._evaluate(record)
         every = self.engine.recipe.checkpoint.every_steps
-        if improved or self._is_due(record.step, every or self.engine.recipe.evaluation.every_steps):
+        if (
+            improved
+            or self.engine.progress.stopped
+            or self._is_due(record.step, every or self.engine.recipe.evaluation.every_steps)
+        ):
             self._save()
 
     def _is_due(self, step: int, every: int | None) -> bool:
@@ -94,7 +101,9 @@ class Session:
 
     def _evaluate(self, record: StepRecord) -> bool:
         """Evaluate, note it, and say whether it is the best so far."""
+        use_evaluation_weights(self.engine.optimizer)
         judgement = self.evaluate()
+        use_training_weights(self.engine.optimizer)
         loss = judgement.values.get("loss")
         if loss is not None and not math.isfinite(loss):
             raise NonFiniteError(
@@ -106,6 +115,7 @@ class Session:
         improved = _is_better(judgement, progress.best_value)
         if improved:
             progress.best_value, progress.best_step = judgement.value, record.step
+        progress.note_best(judgement.value, judgement.higher_is_better, self.keep_best)
         self._write(
             "evaluation",
             epoch=round(record.epoch, 4),
@@ -114,6 +124,8 @@ class Session:
             metrics=judgement.values,
             best=improved,
         )
+        if self.engine.observe(judgement.value, judgement.higher_is_better):
+            self._write("action", action="early_stop", reason=progress.stopped, best_step=progress.best_step)
         return improved
 
     def _save(self) -> None:
@@ -124,7 +136,9 @@ class Session:
             random = dict(gathered)
         if accelerator.is_main_process:
             known = {checkpoint.step for checkpoint in self.store.all()}
-            checkpoint = self.store.save(self.model, self.engine.optimizer, self.engine.progress, random)
+            checkpoint = self.store.save(
+                self.model, self.engine.optimizer, self.engine.progress, random, self.engine.hooks
+            )
             if checkpoint.step not in known:
                 self._write("checkpoint", **summary(checkpoint))
         accelerator.wait_for_everyone()

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from trimtab.cli.flags import RecipeArguments, recipe_flags
 from trimtab.config.fields import fields
 from trimtab.core.errors import RecipeError
+from trimtab.core.registry import STRATEGIES
 
 
 def parse(*arguments: str, prefixes: tuple[str, ...] = ()) -> RecipeArguments:
@@ -74,7 +75,7 @@ def test_every_flag_of_the_recipe_is_offered_with_its_description() -> None:
             assert f"{field.flag} " in text
             assert " ".join(field.description.split()) in text
             assert f"[{field.key}" in text
-    assert "--strategy [full|partial]" in text
+    assert f"--strategy [{'|'.join(STRATEGIES.names())}]" in text
     assert "[training.batch_size; default: 32]" in text
 
 

@@ -18,6 +18,7 @@ from trimtab.core.errors import CheckpointError, RunError
 from trimtab.core.files import sha256_of
 from trimtab.training import checkpoints
 from trimtab.training.checkpoints import (
+    HOOKS,
     MANIFEST,
     MODEL,
     OPTIMIZER,
@@ -32,7 +33,7 @@ from trimtab.training.checkpoints import (
 from trimtab.training.engine import Engine
 from trimtab.training.optimizers import optimizer_tensors
 
-FILES = (MODEL, OPTIMIZER, RANDOM, PROGRESS)
+FILES = (MODEL, OPTIMIZER, RANDOM, HOOKS, PROGRESS)
 
 
 def make_engine(seed: int = 0) -> Engine:
@@ -142,10 +143,10 @@ def test_file_left_out_of_the_manifest_is_named(saved: Checkpoint, name: str) ->
 
 def test_other_format_is_refused_in_words(saved: Checkpoint) -> None:
     manifest = json.loads((saved.path / MANIFEST).read_text())
-    manifest["format"] = 2
+    manifest["format"] = 1
     (saved.path / MANIFEST).write_text(json.dumps(manifest))
 
-    assert find_fault(saved.path) == "it has format 2, this version of Trimtab reads format 1"
+    assert find_fault(saved.path) == "it has format 1, this version of Trimtab reads format 2"
 
 
 def test_newest_sound_passes_over_damaged_ones_and_names_them(store: CheckpointStore) -> None:

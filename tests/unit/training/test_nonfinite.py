@@ -26,8 +26,8 @@ class Poison:
         self.value = value
         self.gradient_only = gradient_only
         self.active = True
-        self._real = engine.task.loss
-        engine.task.loss = self
+        self._real = engine.objective.task.loss
+        engine.objective.task.loss = self
 
     def __call__(self, outputs: object, batch: object) -> tuple[torch.Tensor, int]:
         loss, weight = self._real(outputs, batch)

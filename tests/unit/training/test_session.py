@@ -160,8 +160,8 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
 
 def test_non_finite_steps_are_in_the_record_before_the_run_stops(tmp_path: Path) -> None:
     session = make_session(tmp_path, Judge(0.1), training={"max_nonfinite_steps": 2})
-    real = session.engine.task.loss
-    session.engine.task.loss = lambda outputs, batch: (real(outputs, batch)[0] * math.nan, len(batch.labels))
+    real = session.engine.objective.task.loss
+    session.engine.objective.task.loss = lambda outputs, batch: (real(outputs, batch)[0] * math.nan, len(batch.labels))
 
     with pytest.raises(NonFiniteError, match="Rows of this step: 8 rows"):
         session.run()

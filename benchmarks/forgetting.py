@@ -1,0 +1,110 @@
+"""What each treatment against forgetting costs and keeps: the front of accuracy and retention, with the starter.
+
+    python benchmarks/forgetting.py --seeds 3
+
+Fine-tuning on 2,000 TREC-6 questions. Accuracy is on the 500 test questions. What is kept is measured on what the
+starter was made for, sentence similarity: the rank correlation with the scores of STS-B's test pairs (before
+fine-tuning, the row "pretrained"), and the agreement with the original's similarities on general sentences.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jobs import DATA, Job, mean_and_spread, read, run_jobs
+from text_sets import settings_of
+
+RESULTS = Path(__file__).parent / "results" / "forgetting.jsonl"
+CASE = "trec-6"
+
+TREATMENTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "full, a quarter of the rate": {"optimizer.learning_rate": 5e-5},
+    "cyclical rates": {"schedule.name": "cyclical"},
+    "head only (freezing)": {"strategy": "partial"},
+    "last 2 blocks (freezing)": {"strategy": {"name": "partial", "last_blocks": 2}},
+    "gradual + discriminative": {"strategy": {"name": "gradual", "decay": 1 / 2.6}},
+    "LoRA": {"strategy": "lora"},
+    "L2-SP": {"regularization.l2_sp": 0.1},
+    "EWC": {"forgetting.ewc": 0.1},
+    "distillation": {"forgetting.distillation": 10.0},
+    "replay": {"forgetting.replay": 0.1, "forgetting.replay_text": "{general}"},
+    "mixout": {"regularization.mixout": 0.7},
+    "WiSE-FT, half": {"weights.interpolation": 0.5},
+}
+
+
+def jobs(seeds: int) -> list[Job]:
+    """Every treatment with every seed."""
+    common = {**settings_of(CASE), "retention.pairs": str(DATA / "stsb" / "sts-test.csv"), "retention.rows": 500}
+    general = general_text()
+    return [
+        Job(name, CASE, seed, {**common, **{k: general if v == "{general}" else v for k, v in settings.items()}})
+        for seed in range(seeds)
+        for name, settings in TREATMENTS.items()
+    ]
+
+
+def general_text() -> str:
+    """A file of general English sentences for replay: those of STS-B's training pairs; the meter has its test pairs."""
+    import csv
+    import tempfile
+
+    path = Path(tempfile.gettempdir()) / "trimtab-benchmarks" / "general.txt"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(DATA / "stsb" / "sts-train.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        texts = dict.fromkeys(text.strip() for row in rows for text in row[5:7] if text.strip())
+        path.write_text("\n".join(texts), encoding="utf-8")
+    return str(path)
+
+
+def table(seeds: int) -> str:
+    """Accuracy and what was kept, mean and standard deviation over the seeds."""
+    found = read(RESULTS)
+    lines = [
+        "| treatment | accuracy | STS-B Spearman | rank agreement | lowest CKA | trained | time |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    before: list[float] = []
+    for name in TREATMENTS:
+        runs = [found[key] for seed in range(seeds) if (key := f"{CASE}/{name}/{seed}") in found]
+        if not runs:
+            continue
+        plain = [found[key] for seed in range(seeds) if (key := f"{CASE}/full/{seed}") in found]
+        kept = [run["retention"] for run in runs]
+        before += [one["pair_spearman"]["before"]["value"] for one in kept]
+        cells = [
+            _cell([run["metrics"]["accuracy"]["value"] for run in runs]),
+            _cell([one["pair_spearman"]["after"]["value"] for one in kept]),
+            _cell([one["rank_agreement"]["value"] for one in kept]),
+            _cell([min(value for value in one["cka"].values() if value is not None) for one in kept]),
+            f"{runs[0]['trained_parameters']:,}",
+            f"{_mean(run['cpu_seconds'] for run in runs) / _mean(run['cpu_seconds'] for run in plain):.2f}",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    if before:
+        lines.insert(2, f"| pretrained | – | {before[0]:.3f} | 1 | 1 | 0 | – |")
+    return "\n".join(lines)
+
+
+def _mean(values: Any) -> float:
+    return mean_and_spread(list(values))[0]
+
+
+def _cell(values: list[float]) -> str:
+    return "{:.3f} ± {:.3f}".format(*mean_and_spread(values))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    parser.add_argument("--table", action="store_true", help="only print the table of what was run")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        run_jobs(jobs(arguments.seeds), RESULTS, arguments.workers)
+    print(table(arguments.seeds))

@@ -1,0 +1,99 @@
+"""Every strategy on three real sets, one of images: what trains, what it costs, what it gives, what it keeps.
+
+    python scripts/convert_mobilenetv2.py <weights> <folder>
+    python benchmarks/strategies.py --images-model <folder>
+
+Text: the starter on 2,000 rows each of TREC-6 and SST-2. Images: MobileNetV2 with ImageNet weights on `hymenoptera`
+(ants and bees, which ImageNet knows). Three epochs of text, eight of images; the learning rate is each strategy's own
+default. What a strategy refuses is left out of its column.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jobs import DATA, Job, read, run_jobs
+from text_sets import SETS, settings_of
+
+RESULTS = Path(__file__).parent / "results" / "strategies.jsonl"
+IMAGES = "hymenoptera"
+
+STRATEGIES: dict[str, Any] = {
+    "full": "full",
+    "partial: head": "partial",
+    "partial: last 2 blocks": {"name": "partial", "last_blocks": 2},
+    "discriminative": "discriminative",
+    "gradual": "gradual",
+    "lp-ft": "lp-ft",
+    "importance: tensors": "importance",
+    "importance: elements": {"name": "importance", "unit": "element"},
+    "bitfit": "bitfit",
+    "lora": "lora",
+    "lora: rslora": {"name": "lora", "variant": "rslora"},
+    "lora: dora": {"name": "lora", "variant": "dora"},
+    "lora: pissa": {"name": "lora", "variant": "pissa"},
+    "adalora": "adalora",
+    "ia3": "ia3",
+    "oft": "oft",
+    "vera": "vera",
+    "prompt": "prompt",
+    "prefix": "prefix",
+}
+
+
+def jobs(images_model: str | None) -> list[Job]:
+    """Every strategy on every set."""
+    found = [
+        Job(name, case, 0, {**settings_of(case), "strategy": strategy})
+        for case in SETS
+        for name, strategy in STRATEGIES.items()
+    ]
+    if images_model:
+        common = {
+            "data.path": str(DATA / "hymenoptera"),
+            "model.name": images_model,
+            "training.num_epochs": 8,
+            "evaluation.baselines": False,
+            "retention.image_rows": 50,
+        }
+        found += [Job(name, IMAGES, 0, {**common, "strategy": s}) for name, s in STRATEGIES.items()]
+    return found
+
+
+def table(case: str) -> str:
+    """One set: a row for each strategy that fits it."""
+    found = read(RESULTS)
+    lines = [
+        "| strategy | trained parameters | accuracy | rank agreement | time a step | peak memory |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
+    ]
+    plain = found.get(f"{case}/full/0")
+    for name in STRATEGIES:
+        run = found.get(f"{case}/{name}/0")
+        if run is None or plain is None:
+            continue
+        accuracy = run["metrics"]["accuracy"]
+        agreement = (run["retention"] or {}).get("rank_agreement")
+        cells = [
+            f"{run['trained_parameters']:,} ({run['trained_parameters'] / run['parameters']:.1%})",
+            f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]",
+            "–" if agreement is None else f"{agreement['value']:.3f}",
+            f"{run['seconds_per_step'] / plain['seconds_per_step']:.2f}",
+            f"{run['peak_megabytes']:,.0f} MB",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images-model", help="folder with MobileNetV2; without it, only text is run")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    parser.add_argument("--table", action="store_true", help="only print the tables of what was run")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        run_jobs(jobs(arguments.images_model), RESULTS, arguments.workers)
+    for case in (*SETS, IMAGES):
+        print(f"\n{case}\n\n{table(case)}")

@@ -1,0 +1,24 @@
+"""The two small English sets on which the benchmarks of strategies run, and what their runs have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs import subset
+
+ROWS_USED = {"validation": 500, "train": 2000}
+SETS = {
+    "trec-6": ("trec", {"train": "trec/train.csv", "test": "trec/test.csv"}, "coarse"),
+    "sst-2": (
+        "sst2",
+        {"train": "sst2/train.tsv", "validation": "sst2/dev.tsv", "test": "sst2/test.tsv"},
+        "label",
+    ),
+}
+COMMON: dict[str, Any] = {"training.num_epochs": 3, "evaluation.baselines": False}
+
+
+def settings_of(case: str) -> dict[str, Any]:
+    """Recipe keys of a set: 2,000 training rows, 500 for validation, the test rows whole; three epochs."""
+    name, files, label = SETS[case]
+    return {"data.path": str(subset(name, files, ROWS_USED, label)), "data.label": label, **COMMON}

@@ -1,0 +1,128 @@
+"""The whole measurement, from the pretrained model at its source to the comparison with the fine-tuned one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from trimtab.config.recipe import EvaluationSection, ModelSection
+from trimtab.core.errors import ModelError
+from trimtab.evaluation.retention.material import RetentionMaterial
+from trimtab.evaluation.retention.probe import RetentionProbe, build_probe
+from trimtab.evaluation.retention.representations import unwrapped
+from trimtab.evaluation.retention.result import RetentionResult, compare, summarise
+from trimtab.evaluation.retention.state import RetentionState
+from trimtab.models.loading import LoadedModel, load_model
+from trimtab.models.processors import max_length_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from trimtab.models.sources import ModelSource
+    from trimtab.tasks.base import Examples, Task
+
+
+def measure_retention(
+    model: PreTrainedModel,
+    material: RetentionMaterial,
+    source: ModelSource,
+    task: Task,
+    section: ModelSection,
+    evaluation: EvaluationSection,
+    *,
+    images: Examples | None = None,
+) -> RetentionResult:
+    """What `model` kept of the pretrained model at `source`, which is read again for it.
+
+    Nothing of it needs to be kept while training, so that a resumed run measures the same. Global random streams are
+    left as they were. Where the pretrained model cannot be read any more, the result says so and holds no numbers.
+
+    Args:
+        model: the delivered model, on its device; it is put into evaluation mode.
+        material: from `read_material`.
+        source: the pretrained model.
+        task: the run's task.
+        section: the recipe's `model` section.
+        evaluation: the recipe's `evaluation` section, for level and number of resamples.
+        images: the validation rows of an image task; None for texts.
+    """
+    device = next(model.parameters()).device
+    try:
+        original, probe = retention_probe(material, source, task, section, images=images)
+        before = retention_before(probe, original, device)
+        del original
+        return retention_after(probe, before, model, evaluation)
+    except ModelError as error:
+        note = f"Retention could not be measured: {error.message}"
+        empty = RetentionResult(evaluation.confidence, notes=(note,))
+        return RetentionResult(evaluation.confidence, notes=(note,), summary=summarise(empty))
+
+
+def retention_probe(
+    material: RetentionMaterial,
+    source: ModelSource,
+    task: Task,
+    section: ModelSection,
+    *,
+    images: Examples | None = None,
+) -> tuple[LoadedModel, RetentionProbe]:
+    """The pretrained model with a head for the task, and the probe to hold it against.
+
+    Args: as for `measure_retention`.
+
+    Raises:
+        ModelError: the pretrained model cannot be read.
+    """
+    trust = section.trust_remote_code
+    with _own_randomness(material.seed):
+        original = load_model(
+            source,
+            auto_class=task.auto_class,
+            labels=task.labels,
+            section=section.model_copy(update={"dropout": None}),
+            modality=task.modality,
+        )
+        longest = max_length_of(original.processor, original.model.config) if task.modality == "text" else 0
+        probe = build_probe(
+            material, source, original.processor, max_length=longest, images=images, trust_remote_code=trust
+        )
+    return original, probe
+
+
+def retention_before(probe: RetentionProbe, original: LoadedModel, device: torch.device) -> RetentionState:
+    """The state of the pretrained model, computed on `device`."""
+    torch.nn.Module.to(original.model, device)
+    return probe.state(original.model)
+
+
+def retention_after(
+    probe: RetentionProbe, before: RetentionState, model: PreTrainedModel, evaluation: EvaluationSection
+) -> RetentionResult:
+    """The state of the delivered model, and its comparison with the pretrained one's.
+
+    Raises:
+        ModelError: the models are of different architectures.
+    """
+    notes = probe.notes
+    if probe.language is not None and unwrapped(model) is not model:
+        notes = (*notes, "The pretraining loss is that of the model without the virtual tokens of its adapter.")
+    return compare(
+        before,
+        probe.state(model),
+        scores=probe.scores,
+        confidence=evaluation.confidence,
+        samples=evaluation.bootstrap_samples,
+        seed=probe.seed,
+        notes=notes,
+    )
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """Heads that are missing draw from torch's global streams; those of the run stay as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

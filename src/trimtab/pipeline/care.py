@@ -1,0 +1,126 @@
+"""The recipe's sections on regularisation and forgetting made into the objective and the hooks of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+
+from trimtab.config.optimization import refuse_decay_of_schedule_free
+from trimtab.config.recipe import Recipe
+from trimtab.core.errors import RecipeError
+from trimtab.core.hooks import StepHook
+from trimtab.models.loading import LoadedModel
+from trimtab.pipeline.measured import Measured
+from trimtab.regularization import build
+from trimtab.regularization.forgetting import (
+    ForgettingContext,
+    build_forgetting_hooks,
+    check_forgetting,
+    forgetting_notes,
+    measurements,
+    wrap_objective,
+)
+from trimtab.strategies.base import TrainingPlan
+from trimtab.tasks.augmented import check_augmentation
+from trimtab.tasks.base import Examples, Task, TaskContext
+from trimtab.training.masks import FrozenElements
+from trimtab.training.objective import Objective
+from trimtab.training.optimizers import check_optimizer
+
+
+@dataclass(frozen=True)
+class Care:
+    """What goes along with the task's loss.
+
+    Args:
+        objective: what training minimises.
+        hooks: penalties, noise and the strategy's own hooks, in the order in which they act; last, what freezes
+            elements.
+        notes: what the user should know, as sentences.
+    """
+
+    objective: Objective
+    hooks: tuple[StepHook, ...]
+    notes: tuple[str, ...]
+
+
+def check_care(recipe: Recipe, task: Task, device: torch.device) -> tuple[str, ...]:
+    """See that optimizer, regularisation, augmentation and forgetting fit the task and the device; no weights are read.
+
+    Returns:
+        What the user should know of the combination, as sentences.
+
+    Raises:
+        RecipeError: two parts of the recipe do not go together.
+        DataError: a file that it names cannot be used.
+        MissingDependencyError: an optional library is not installed.
+    """
+    check_optimizer(recipe.optimizer, device)
+    try:
+        refuse_decay_of_schedule_free(recipe.optimizer, recipe.schedule)
+    except ValueError as error:
+        raise RecipeError(f"{error}.", remedy="Set schedule.name=constant.") from error
+    check_forgetting(recipe.forgetting, task.modality, compiled=recipe.training.compile)
+    check_augmentation(recipe.augmentation, task)
+    return build.check(recipe, task)
+
+
+def build_care(
+    recipe: Recipe,
+    task: Task,
+    loaded: LoadedModel,
+    plan: TrainingPlan,
+    examples: Examples,
+    context: TaskContext,
+    *,
+    accelerator: Accelerator,
+    measured: Measured,
+    new_parameters: Collection[str],
+) -> Care:
+    """Build objective and hooks. The model holds its pretrained weights, on the device that trains.
+
+    Args:
+        recipe: resolved.
+        task: gives the loss.
+        loaded: model, processor and depth map; dropout by depth and mixout change the model in place.
+        plan: what trains.
+        examples: the training rows.
+        context: for encoding further texts.
+        accelerator: device and processes.
+        measured: holds what was measured before training, or takes it.
+        new_parameters: names of parameters that are not pretrained.
+
+    Raises:
+        RecipeError: an option does not fit the model or the strategy.
+    """
+    section, model = recipe.regularization, loaded.model
+    notes = build.edit_model(section, model, loaded.blocks, plan, new_parameters)
+    penalties = build.build_hooks(section, model, plan, recipe.seed, new_parameters)
+    objective = build.build_objective(section, task, examples.labels, recipe.seed)
+    forgetting = ForgettingContext(
+        model=model,
+        blocks=loaded.blocks,
+        trained=plan.trained,
+        source=loaded.source,
+        processor=loaded.processor,
+        modality=task.modality,
+        examples=examples,
+        encode=lambda texts: task.encode(pd.DataFrame({"text": texts}, dtype=object), context),
+        accelerator=accelerator,
+        precision=recipe.training.precision,
+        seed=recipe.seed,
+        fresh_head=loaded.fresh_head,
+        trust_remote_code=recipe.model.trust_remote_code,
+    )
+    fisher = measured.get("fisher", lambda: measurements(recipe.forgetting, forgetting))
+    kept = build_forgetting_hooks(recipe.forgetting, forgetting, fisher)
+    masks = (FrozenElements(model, plan.masks),) if plan.masks else ()
+    return Care(
+        objective=wrap_objective(recipe.forgetting, objective, forgetting),
+        hooks=(*penalties, *kept, *plan.hooks, *masks),
+        notes=(*notes, *forgetting_notes(kept)),
+    )
