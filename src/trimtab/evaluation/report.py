@@ -18,6 +18,7 @@ from trimtab.evaluation.card import front_matter, is_hub_id, model_source
 from trimtab.evaluation.history import history_charts, skipped_steps
 from trimtab.evaluation.rendering import flatten, render
 from trimtab.evaluation.result import EvalResult, Interval
+from trimtab.evaluation.trained_map import trained_map
 from trimtab.metrics.classification import METRICS
 
 MATRIX_LABELS = 30
@@ -81,7 +82,13 @@ def write_reports(run: RunDirectory, context: ReportContext) -> None:
 def render_html(context: ReportContext) -> str:
     """The report as one self-contained page, everything that comes from data escaped."""
     charts = history_charts(context.history, context.result.primary_metric)
-    return render("report.html.j2", **_shared(context), charts=[Markup(chart) for chart in charts], heat=_heat(context))
+    return render(
+        "report.html.j2",
+        **_shared(context),
+        charts=[Markup(chart) for chart in charts],
+        map=Markup(trained_map(context.strategy.get("tensors", ()))),
+        heat=_heat(context),
+    )
 
 
 def render_markdown(context: ReportContext) -> str:
@@ -116,7 +123,19 @@ def _shared(context: ReportContext) -> dict[str, Any]:
         "skipped": skipped_steps(context.history),
         "any_step": any(event.get("type") == "step" for event in context.history),
         "kept": _kept(context.retention),
+        "probe": next((event for event in context.history if event.get("type") == "probe"), None),
+        "stage_length": _stage_length,
     }
+
+
+def _stage_length(stage: Mapping[str, Any]) -> str:
+    """How long a stage is, in words."""
+    length, unit = stage["length"], stage["unit"]
+    if length is None:
+        return "to the end"
+    if unit == "share":
+        return f"{length:.1%} of the run"
+    return f"until {length:g} evaluations bring nothing better" if unit == "plateau" else f"{length:g} {unit}"
 
 
 def _kept(retention: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from trimtab.config.recipe import ModelSection
 
-RATE_FACTOR = 10.0
+RATE_FACTOR = 20.0
 """Rate of the new tokens, in multiples of the base rate (docs/experiments.md, "New tokens")."""
 # A word whose known pieces are less than half of it says little.
 _LEAST_COVERAGE = 0.5

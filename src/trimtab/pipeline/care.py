@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from trimtab.config.optimization import refuse_decay_of_schedule_free
+from trimtab.config.optimization import SCHEDULE_FREE, refuse_decay_of_schedule_free
 from trimtab.config.recipe import Recipe
 from trimtab.core.errors import RecipeError
 from trimtab.core.hooks import StepHook
@@ -64,6 +64,12 @@ def check_care(recipe: Recipe, task: Task, device: torch.device) -> tuple[str, .
         refuse_decay_of_schedule_free(recipe.optimizer, recipe.schedule)
     except ValueError as error:
         raise RecipeError(f"{error}.", remedy="Set schedule.name=constant.") from error
+    if recipe.optimizer.name in SCHEDULE_FREE and recipe.weights.source in ("ema", "swa"):
+        raise RecipeError(
+            f"weights.source: {recipe.weights.source} averages the weights, and {recipe.optimizer.name} averages them "
+            "already.",
+            remedy="Set weights.source=best, or choose another optimizer, such as optimizer.name=adamw.",
+        )
     check_forgetting(recipe.forgetting, task.modality, compiled=recipe.training.compile)
     check_augmentation(recipe.augmentation, task)
     return build.check(recipe, task)

@@ -11,6 +11,7 @@ from trimtab.data.dataset import Dataset
 from trimtab.data.loading import load_dataset
 from trimtab.data.report import DataReport, data_report
 from trimtab.models.sources import resolve_model
+from trimtab.pipeline.augment import check_sources
 from trimtab.pipeline.parts import Groundwork, lay_groundwork
 from trimtab.pipeline.resolve import choose_device
 
@@ -66,6 +67,7 @@ def _check_before_data(recipe: Recipe) -> None:
     """What shows without the data, which may take long to read: is the device there, and the model directory?"""
     choose_device(recipe.training.device)
     resolve_model(recipe.model.name, revision=recipe.model.revision)
+    check_sources(recipe.augmentation)
 
 
 def _read(resolved: ResolvedRecipe, source: Any) -> Dataset:

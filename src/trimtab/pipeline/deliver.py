@@ -13,11 +13,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trimtab.core.events import EventLog
-from trimtab.core.seeds import seed_torch, stream
-from trimtab.models.loading import load_model
+from trimtab.core.seeds import stream
 from trimtab.pipeline.final_weights import SHARES, Weights, greedy_soup, interpolate
 from trimtab.pipeline.judge import judge
-from trimtab.pipeline.parts import Parts
+from trimtab.pipeline.parts import Parts, load_start
 from trimtab.regularization.mixout import remove_mixout
 from trimtab.training.checkpoints import MODEL, Checkpoint, CheckpointStore, find_fault, load_weights, restore_optimizer
 from trimtab.training.engine import Engine
@@ -165,15 +164,7 @@ def _interpolate(parts: Parts, shares: tuple[float, ...], events: EventLog, step
 
 def pretrained_weights(parts: Parts) -> Weights:
     """The weights that the run began with, read again; without those of a head that is new."""
-    recipe, ground = parts.recipe, parts.ground
-    seed_torch(recipe.seed, "head")
-    original = load_model(
-        ground.source,
-        auto_class=ground.task.auto_class,
-        labels=ground.task.labels,
-        section=recipe.model,
-        modality=ground.task.modality,
-    )
+    original = load_start(parts.recipe, parts.ground)
     head = set(original.blocks.head.parameters) if original.fresh_head else set()
     return {name: tensor for name, tensor in original.model.state_dict().items() if name not in head}
 

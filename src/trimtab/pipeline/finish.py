@@ -19,10 +19,10 @@ from trimtab.evaluation.report import ReportContext, write_reports
 from trimtab.evaluation.result import EvalResult
 from trimtab.evaluation.retention.measure import measure_retention
 from trimtab.evaluation.retention.result import RetentionResult
-from trimtab.models.loading import save_model
 from trimtab.pipeline.deliver import Delivery, deliver
+from trimtab.pipeline.delivered import ADAPTER, write_delivered
 from trimtab.pipeline.describe import Timer, describe_plan
-from trimtab.pipeline.parts import Parts
+from trimtab.pipeline.parts import Parts, base_of
 from trimtab.pipeline.trained import describe_model
 from trimtab.training.checkpoints import CheckpointStore
 from trimtab.training.engine import Engine
@@ -91,9 +91,18 @@ def _save_model(run: RunDirectory, delivery: Delivery) -> None:
     """Write `model/` aside and rename it, so that it is whole or not there, and likewise `adapter/`."""
     parts = delivery.parts
     aside = run.path / f".model.{os.getpid()}.tmp"
-    task = parts.ground.task
+    task, strategy = parts.ground.task, parts.ground.strategy
     try:
-        save_model(parts.loaded.model, parts.loaded.processor, aside)
+        write_delivered(
+            aside,
+            trained=delivery.trained,
+            plain=parts.model if delivery.merged else None,
+            base=parts.model if delivery.merged else base_of(parts),
+            processor=parts.loaded.processor,
+            strategy=strategy,
+        )
+        if delivery.merged:
+            strategy.save_adapter(delivery.trained, run.path / ADAPTER)
         metric = task.primary_metric(parts.recipe.evaluation.metric)
         describe_model(aside, task, parts.ground.dataset.columns, metric, parts.recipe.seed)
         if run.model.exists():

@@ -207,7 +207,7 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
     if recipe.training.gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     loaded.model.to(accelerator.device)
-    plan = _plan(recipe, ground, loaded, examples["train"], measured)
+    plan = _plan(recipe, ground, loaded, examples["train"], measured, accelerator)
     refuse_unreachable_stages(recipe, plan, rows)
     apply_plan(loaded.model, plan)
     care = build_care(
@@ -238,8 +238,8 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
     )
 
 
-def _load(recipe: Recipe, ground: Groundwork) -> LoadedModel:
-    """The pretrained model with its head, changed as the strategy wants it."""
+def load_start(recipe: Recipe, ground: Groundwork) -> LoadedModel:
+    """The model that a run begins with: pretrained, with its head and with the embeddings of new tokens."""
     seed_torch(recipe.seed, "head")
     loaded = load_model(
         ground.source,
@@ -250,6 +250,12 @@ def _load(recipe: Recipe, ground: Groundwork) -> LoadedModel:
     )
     if recipe.model.extend_vocabulary:
         loaded = extend_vocabulary(loaded, _training_texts(ground.dataset), recipe.model, seed=recipe.seed)
+    return loaded
+
+
+def _load(recipe: Recipe, ground: Groundwork) -> LoadedModel:
+    """The model that the run begins with, changed as the strategy wants it."""
+    loaded = load_start(recipe, ground)
     seed_torch(recipe.seed, "adapters")
     known = {id(parameter) for parameter in loaded.model.parameters()}
     model, blocks = ground.strategy.adapt(loaded.model, loaded.blocks)
@@ -263,7 +269,12 @@ def _load(recipe: Recipe, ground: Groundwork) -> LoadedModel:
 
 
 def _plan(
-    recipe: Recipe, ground: Groundwork, loaded: LoadedModel, examples: Examples, measured: Measured
+    recipe: Recipe,
+    ground: Groundwork,
+    loaded: LoadedModel,
+    examples: Examples,
+    measured: Measured,
+    accelerator: Accelerator,
 ) -> TrainingPlan:
     """What trains, from scores of the parameters where the strategy wants them."""
     request = ground.strategy.scores_wanted()
@@ -276,15 +287,17 @@ def _plan(
                 ground.task,
                 examples,
                 request,
-                device=ground.device,
+                device=accelerator.device,
                 seed=recipe.seed,
                 token_budget=int(recipe.training.max_tokens_per_batch),
+                accelerator=accelerator,
             ),
         )
     rate = float(recipe.optimizer.learning_rate)
     plan = ground.strategy.plan(loaded.blocks, rate, scores)
     if loaded.new_rows is not None:
-        plan = extend_plan(plan, loaded.model, loaded.new_rows, new_token_rate(recipe.model, rate))
+        own_rate = new_token_rate(recipe.model, rate)
+        plan = extend_plan(plan, loaded.model, loaded.new_rows, own_rate, optimizer=recipe.optimizer.name)
     return plan
 
 
@@ -292,6 +305,18 @@ def _training_texts(dataset: Dataset) -> list[str]:
     """All texts of the training rows, of both columns where rows are pairs."""
     frame = dataset.splits["train"]
     return [text for name in ("text", "text_pair") if name in frame for text in frame[name]]
+
+
+def base_of(parts: Parts) -> nn.Module:
+    """The model without adapters that are not part of its weights; the model itself where it has none such.
+
+    `peft` keeps it inside its wrapper for virtual tokens. Where adapters stand in the layers, it is read again.
+    """
+    wrapped: Any = parts.model
+    if hasattr(wrapped, "get_base_model"):
+        base: nn.Module = wrapped.get_base_model()
+        return base
+    return load_start(parts.recipe, parts.ground).model if hasattr(wrapped, "peft_config") else parts.model
 
 
 def make_accelerator(device: torch.device) -> Accelerator:

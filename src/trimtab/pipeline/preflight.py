@@ -18,9 +18,8 @@ import numpy as np
 import torch
 
 from trimtab.core.errors import ModelError, RunError, TrimtabError
-from trimtab.models.loading import load_model, save_model
-from trimtab.models.sources import resolve_model
-from trimtab.pipeline.parts import Parts
+from trimtab.pipeline.delivered import read_delivered, write_delivered
+from trimtab.pipeline.parts import Parts, base_of
 from trimtab.strategies.base import train_mode
 from trimtab.tasks.base import TaskContext
 from trimtab.training.engine import is_out_of_memory
@@ -82,7 +81,7 @@ def _rehearse_training(parts: Parts, rows: np.ndarray) -> float:
 
 
 def _rehearse_saving(parts: Parts, rows: np.ndarray) -> float:
-    task, section = parts.ground.task, parts.recipe.model
+    task, section = parts.ground.task, parts.recipe.model.model_copy(update={"dropout": None})
     frame = parts.ground.dataset.splits["train"].iloc[rows].reset_index(drop=True)
     examples = task.encode(frame, parts.ground.context)
     predictor = replace(parts.predictor("fp32"), process_index=0, num_processes=1)
@@ -93,15 +92,17 @@ def _rehearse_saving(parts: Parts, rows: np.ndarray) -> float:
     folder = Path(tempfile.mkdtemp(prefix="trimtab-preflight-"))
     try:
         with _stage("save"):
-            save_model(parts.loaded.model, parts.loaded.processor, folder)
-        with _stage("reload"):
-            again = load_model(
-                resolve_model(str(folder)),
-                auto_class=task.auto_class,
-                labels=task.labels,
-                section=section,
-                modality=task.modality,
+            strategy = parts.ground.strategy
+            write_delivered(
+                folder,
+                trained=parts.model,
+                plain=strategy.merged(parts.model),
+                base=base_of(parts),
+                processor=parts.loaded.processor,
+                strategy=strategy,
             )
+        with _stage("reload"):
+            again = read_delivered(folder, task, section)
         with _stage("predict"):
             again.model.to(parts.accelerator.device)
             context = TaskContext(again.processor, parts.ground.context.max_length)

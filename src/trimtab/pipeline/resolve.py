@@ -11,6 +11,7 @@ import torch
 
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO, Recipe
+from trimtab.config.section import Section
 from trimtab.core.errors import RecipeError
 from trimtab.data.batching import steps_per_epoch
 from trimtab.models.sources import STARTER
@@ -24,6 +25,18 @@ from trimtab.training.stages import stage_steps, unreachable
 # `num_epochs: auto` aims at this many optimizer steps, within the bounds.
 WANTED_STEPS = 150
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 20
+
+# Keys that name files or folders, beside those of `data`, `model.name` and `output`.
+FILES = {
+    "augmentation": (
+        "synonyms",
+        "back_translation_forward",
+        "back_translation_backward",
+        "back_translation_cache",
+    ),
+    "forgetting": ("text", "replay_text"),
+    "retention": ("text", "pairs", "images"),
+}
 
 TOKEN_BUDGET = {"cpu": 8192, "cuda": 65536}
 
@@ -84,12 +97,20 @@ def anchor_paths(resolved: ResolvedRecipe) -> ResolvedRecipe:
     name = recipe.model.name if recipe.model.name == STARTER else _absolute(recipe.model.name)
     anchored = recipe.model_copy(
         update={
+            **{section: _anchored(getattr(recipe, section), keys) for section, keys in FILES.items()},
             "output": None if recipe.output is None else str(Path(recipe.output).absolute()),
             "data": recipe.data.model_copy(update=data),
-            "model": recipe.model.model_copy(update={"name": name}),
+            "model": recipe.model.model_copy(
+                update={"name": name, "vocabulary_vectors": _absolute(recipe.model.vocabulary_vectors)}
+            ),
         }
     )
     return replace(resolved, recipe=anchored)
+
+
+def _anchored(section: Section, keys: tuple[str, ...]) -> Section:
+    """A section of the recipe with the files that it names seen from everywhere."""
+    return section.model_copy(update={key: _absolute(getattr(section, key)) for key in keys})
 
 
 def _absolute(path: str | None) -> str | None:

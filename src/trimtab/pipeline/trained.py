@@ -27,9 +27,9 @@ from trimtab.data.tokens import token_statistics
 from trimtab.evaluation.baselines import baseline_predictions
 from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.evaluation.result import EvalResult
-from trimtab.models.loading import LoadedModel, load_model
+from trimtab.models.loading import LoadedModel
 from trimtab.models.processors import max_length_of
-from trimtab.models.sources import resolve_model
+from trimtab.pipeline.delivered import read_delivered
 from trimtab.pipeline.resolve import TOKEN_BUDGET, choose_device
 from trimtab.tasks.base import Task, TaskContext
 from trimtab.training.inference import Predictor
@@ -100,13 +100,7 @@ class TrainedModel:
     @cached_property
     def loaded(self) -> LoadedModel:
         """Model and processor, read when first needed."""
-        loaded = load_model(
-            resolve_model(str(self.folder)),
-            auto_class=self.task.auto_class,
-            labels=self.labels,
-            section=ModelSection(name=str(self.folder)),
-            modality=self.task.modality,
-        )
+        loaded = read_delivered(self.folder, self.task, ModelSection(name=str(self.folder)))
         _to_device(loaded.model, self._device)
         return loaded
 

@@ -7,6 +7,7 @@ wrapper around the model comes only where `peft` knows no other way (virtual tok
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,14 @@ def peft() -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    return require("peft", extra="peft", purpose="train adapters")
+    # It imports bitsandbytes where that is installed, which complains of kernels that are not needed here.
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return require("peft", extra="peft", purpose="train adapters")
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

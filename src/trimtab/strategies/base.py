@@ -124,6 +124,8 @@ class Strategy(ABC):
     Options: ClassVar[type[PluginOptions]]
     # Whether another strategy is put in this one's place before training.
     stands_for_another: ClassVar[bool] = False
+    # Architectures, of those known by name, that the strategy refuses.
+    unsupported: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, options: PluginOptions) -> None:
         self.options = options

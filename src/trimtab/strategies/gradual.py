@@ -70,6 +70,7 @@ class Gradual(Strategy):
     """Gradual unfreezing in stages (Howard & Ruder 2018, arXiv 1801.06146, section 3.3)."""
 
     Options: ClassVar[type[PluginOptions]] = GradualOptions
+    unsupported = frozenset({"albert"})
 
     def plan(
         self, blocks: Blocks, learning_rate: float, scores: Mapping[str, torch.Tensor] | None = None

@@ -73,9 +73,14 @@ def auto_rate_factor(name: str) -> tuple[float, str]:
 
     Adafactor without parameter scaling moves weights by about its rate, like Adam (Shazeer & Stern 2018, arXiv
     1804.04235). Lion moves every weight by its whole rate: 3 to 10 times smaller rates than AdamW's (Chen et al. 2023,
-    arXiv 2302.06675). SGD does not rescale gradients. The schedule-free variants want larger rates than those with a
-    falling rate: AdamW 1 to 10 times, SGD 10 to 50 times (https://github.com/facebookresearch/schedule_free). The
-    factors inside these ranges, and that of SGD, were chosen by a sweep.
+    arXiv 2302.06675). SGD does not rescale gradients, and has no customary ratio. The schedule-free variants want
+    larger rates than those whose rate falls (https://github.com/facebookresearch/schedule_free: AdamW 1 to 10 times).
+
+    Chosen with one sweep, full fine-tuning of the starter on 800 questions of TREC in 50 steps, one seed. Accuracy by
+    multiples of AdamW's rate: AdamW 1: 0.90. Lion 0.2, 0.3, 0.5: 0.62, 0.71, 0.90 (the paper's range is kept to, longer
+    runs do with less). SGD 150, 500, 1000: 0.63, 0.89, 0.88. Adafactor 1, 2.5: 0.93, 0.90. Schedule-free AdamW 1, 2,
+    2.5, 5: 0.91, 0.90, 0.90, 0.86, with the lowest training loss at 2. Schedule-free SGD 500, 1500, 2500, 5000, 15000:
+    0.26, 0.89, 0.93, 0.91, 0.19.
 
     Args:
         name: of the optimizer.
@@ -97,6 +102,8 @@ _WITH_8_BITS = OptimizerKind(
 _SCHEDULE_FREE = OptimizerKind(
     make.make_schedule_free_adamw,
     make.schedule_free_adamw_state,
+    2.0,
+    "twice AdamW's rate, as it does not fall",
     optional=frozenset({make.TRAINING_WEIGHTS}),
     scalars=make.SCHEDULE_FREE_SCALARS,
     library=make.schedulefree,
@@ -108,7 +115,7 @@ _LION = OptimizerKind(
 KINDS: dict[str, OptimizerKind] = {
     "adamw": OptimizerKind(make.make_adamw, make.adam_state),
     "adam": OptimizerKind(make.make_adam, make.adam_state),
-    "sgd": OptimizerKind(make.make_sgd, make.sgd_state, 100.0, "100 times AdamW's rate for SGD"),
+    "sgd": OptimizerKind(make.make_sgd, make.sgd_state, 500.0, "500 times AdamW's rate for SGD"),
     "adafactor": OptimizerKind(make.make_adafactor, make.adafactor_state),
     "lion": _LION,
     "adamw_8bit": _WITH_8_BITS,
@@ -117,6 +124,10 @@ KINDS: dict[str, OptimizerKind] = {
     ),
     "schedule_free_adamw": _SCHEDULE_FREE,
     "schedule_free_sgd": replace(
-        _SCHEDULE_FREE, build=make.make_schedule_free_sgd, fresh_state=make.schedule_free_sgd_state
+        _SCHEDULE_FREE,
+        build=make.make_schedule_free_sgd,
+        fresh_state=make.schedule_free_sgd_state,
+        rate_factor=2500.0,
+        rate_reason="five times that of SGD, as it does not fall",
     ),
 }
