@@ -4,7 +4,7 @@
     python benchmarks/strategies.py --images-model <folder>
 
 Text: the starter on 1,000 rows each of TREC-6 and SST-2. Images: MobileNetV2 with ImageNet weights on `hymenoptera`
-(ants and bees, which ImageNet knows). Three epochs of text, eight of images; the learning rate is each strategy's own
+(ants and bees, which ImageNet knows). Two epochs of text, eight of images; the learning rate is each strategy's own
 default. What a strategy refuses is left out of its column.
 """
 

@@ -14,11 +14,11 @@ SETS = {
         "label",
     ),
 }
-COMMON: dict[str, Any] = {"training.num_epochs": 3, "evaluation.baselines": False}
+COMMON: dict[str, Any] = {"evaluation.baselines": False}
 
 
-def settings_of(case: str, train_rows: int = 1000) -> dict[str, Any]:
-    """Recipe keys of a set: so many training rows, 500 for validation, the test rows whole; three epochs."""
+def settings_of(case: str, train_rows: int = 1000, epochs: int = 2) -> dict[str, Any]:
+    """Recipe keys of a set: so many training rows, 500 for validation, the test rows whole."""
     name, files, label = SETS[case]
     folder = subset(name, files, {"validation": 500, "train": train_rows}, label)
-    return {"data.path": str(folder), "data.label": label, **COMMON}
+    return {"data.path": str(folder), "data.label": label, "training.num_epochs": epochs, **COMMON}

@@ -50,7 +50,7 @@ def jobs(seeds: int) -> list[Job]:
     """Every row on every data set with every seed."""
     common = {"optimizer.learning_rate": 2e-4, "retention.measure": False}
     return [
-        Job(name, case, seed, {**settings_of(case, 2000), **common, **settings})
+        Job(name, case, seed, {**settings_of(case, 2000, 3), **common, **settings})
         for seed in range(seeds)
         for case in SETS
         for name, settings in ROWS.items()

@@ -131,7 +131,9 @@ def table(figures: dict[str, Any]) -> str:
     for name, row in figures["rows"].items():
         if row["accuracy"]:
             cells = [f"{100 * row['unknown_share']:.1f} %", f"{row['parameters']:,}"]
-            cells += ["{:.4f} ± {:.4f}".format(*mean_and_spread(row[key])) for key in ("accuracy", "macro_f1")]
+            for key in ("accuracy", "macro_f1"):
+                mean, spread = mean_and_spread(row[key])
+                cells.append(f"{mean:.4f} ± {spread:.4f}" if len(row[key]) > 1 else f"{mean:.4f}")
             cells.append(f"{mean_and_spread(row['seconds_per_step'])[0]:.2f}")
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

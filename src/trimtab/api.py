@@ -1,4 +1,4 @@
-"""The public Python API: `train`, `load`, `resume`, `check` and `Run`."""
+"""The public Python API: `train`, `load`, `resume`, `check`, `find_learning_rate` and `Run`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from trimtab.core.runs import RunDirectory
 from trimtab.data.loading import load_unlabelled
 from trimtab.data.report import DataReport
 from trimtab.evaluation.result import EvalResult
+from trimtab.pipeline import lr_find as pipeline_lr_find
 from trimtab.pipeline import train as pipeline
 from trimtab.pipeline.check import report_on
 from trimtab.pipeline.trained import Prediction, TrainedModel, find_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from trimtab.training.rate_range import RateRange
 
 StrPath = str | os.PathLike[str]
 
@@ -243,6 +246,33 @@ def check(data: Any = None, *, recipe: StrPath | None = None, settings: Mapping[
     """
     resolved, source = with_data(dict(settings or {}), data, recipe, origin="python")
     return report_on(resolved, source)
+
+
+def find_learning_rate(
+    data: Any = None,
+    *,
+    output: StrPath = "lr-find",
+    steps: int = 100,
+    recipe: StrPath | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> RateRange:
+    """Raise the learning rate from step to step, and see where the loss falls fastest (Smith 2017, arXiv 1506.01186).
+
+    Args:
+        data: path, Hub id, DataFrame, or `datasets` object; may stand in the recipe instead.
+        output: folder for `lr_find.svg` and `lr_find.json`.
+        steps: optimizer steps, at least 20.
+        recipe: YAML file with any recipe keys.
+        settings: any recipe key by its dotted name; model, strategy and optimizer are those of the recipe.
+
+    Returns:
+        The rates with their losses, and the suggestion, if there is one.
+
+    Raises:
+        TrimtabError: whatever training would raise before its first step.
+    """
+    resolved, source = with_data(dict(settings or {}), data, recipe, origin="python")
+    return pipeline_lr_find.find_learning_rate(resolved, source, Path(output), steps=steps)
 
 
 def resume(path: StrPath, *, on_event: Listener | None = None) -> Run:

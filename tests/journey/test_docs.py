@@ -87,8 +87,7 @@ def faults_of_settings(words: list[str], line: str) -> list[str]:
 
 def faults_of_page(text_lines: list[str], codes: list[str]) -> list[str]:
     """Commands in fenced lines and in inline code; single flags, settings and recipe keys in inline code."""
-    from trimtab.config.recipe import Recipe
-
+    sections = {key.partition(".")[0] for key in recipe_keys() if "." in key}
     faults = [fault for line in text_lines for fault in faults_of_command(line.strip().removeprefix("$ "))]
     flags = all_flags() | OTHER_TOOLS_FLAGS
     for code in codes:
@@ -99,7 +98,7 @@ def faults_of_page(text_lines: list[str], codes: list[str]) -> list[str]:
             faults += [f"no flag {word!r}" for word in words if _is_flag(word) and word not in flags]
             faults += faults_of_settings(words, code)
         key = re.fullmatch(r"([a-z_]+)\.([a-z0-9_]+)(?:=.*)?", code)
-        if key and key[1] in Recipe.model_fields and key[2] not in FILE_SUFFIXES:
+        if key and key[1] in sections and key[2] not in FILE_SUFFIXES:
             name = f"{key[1]}.{key[2]}"
             faults += [] if name in recipe_keys() else [f"no recipe key {name!r}"]
     return faults

@@ -28,6 +28,13 @@ class StepHook:
             total_steps: optimizer steps of the whole run.
         """
 
+    def enter_stage(self, stage: int) -> None:
+        """Called when a stage of the plan begins, and when a run is resumed in it; never where the plan has no stages.
+
+        Args:
+            stage: its number, from 0.
+        """
+
     def after_backward(self, step: int) -> dict[str, float]:
         """Called with the step's mean gradients in `.grad`, over all processes, before they are clipped.
 

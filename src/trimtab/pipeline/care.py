@@ -103,6 +103,7 @@ def build_care(
     Raises:
         RecipeError: an option does not fit the model or the strategy.
     """
+    _refuse_drifting_elements(recipe, plan)
     section, model = recipe.regularization, loaded.model
     notes = build.edit_model(section, model, loaded.blocks, plan, new_parameters)
     penalties = build.build_hooks(section, model, plan, recipe.seed, new_parameters)
@@ -130,3 +131,17 @@ def build_care(
         hooks=(*penalties, *kept, *plan.hooks, *masks),
         notes=(*notes, *forgetting_notes(kept)),
     )
+
+
+def _refuse_drifting_elements(recipe: Recipe, plan: TrainingPlan) -> None:
+    """A schedule-free optimizer keeps a second copy of each weight, which decay would move where elements are frozen.
+
+    Raises:
+        RecipeError: elements of a parameter are frozen, and such an optimizer decays weights.
+    """
+    if plan.masks and recipe.optimizer.name in SCHEDULE_FREE and recipe.optimizer.setting("weight_decay"):
+        raise RecipeError(
+            f"optimizer.weight_decay: {recipe.optimizer.name} would decay elements that the strategy keeps frozen.",
+            remedy="Set optimizer.weight_decay=0, take optimizer.name=adamw, or choose whole "
+            "tensors (strategy.unit=tensor).",
+        )

@@ -11,6 +11,7 @@ from trimtab.data.dataset import Dataset
 from trimtab.data.loading import load_dataset
 from trimtab.data.report import DataReport, data_report
 from trimtab.models.sources import resolve_model
+from trimtab.models.vectors import vector_file
 from trimtab.pipeline.augment import check_sources
 from trimtab.pipeline.parts import Groundwork, lay_groundwork
 from trimtab.pipeline.resolve import choose_device
@@ -68,6 +69,8 @@ def _check_before_data(recipe: Recipe) -> None:
     choose_device(recipe.training.device)
     resolve_model(recipe.model.name, revision=recipe.model.revision)
     check_sources(recipe.augmentation)
+    if recipe.model.vocabulary_vectors is not None:
+        vector_file(recipe.model.vocabulary_vectors)
 
 
 def _read(resolved: ResolvedRecipe, source: Any) -> Dataset:

@@ -37,6 +37,8 @@ __all__ = ["AdapterOptions", "AdapterStrategy", "BiasOptions", "adapter_learning
 # "LoRA Without Regret" (Schulman et al. 2025, thinkingmachines.ai/blog/lora): the best rate of LoRA is ten times that
 # of full fine-tuning, whatever the model and the rank.
 LORA_FACTOR = 10
+# Vectors that only scale need larger steps than matrices.
+VECTOR_FACTOR = 100
 
 
 class AdapterOptions(PluginOptions):

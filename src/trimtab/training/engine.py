@@ -152,6 +152,8 @@ class Engine:
         stage = self.progress.stage
         apply_plan(self._bare, self.plan, stage)
         self._frozen = frozen_modules(self._bare, self.blocks, self.plan, stage)
+        for hook in self.hooks if self.plan.stages else ():
+            hook.enter_stage(stage)
         if self.wrap is not None:
             self.model = self.wrap(self._bare)
         self.train_mode()

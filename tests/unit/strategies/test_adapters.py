@@ -374,3 +374,14 @@ def test_plan_wants_adapt_first() -> None:
 @pytest.mark.parametrize(("width", "rate"), [(384, 2e-3), (768, 5e-4), (0, 2e-3)])
 def test_default_learning_rate_of_lora_is_ten_times_that_of_full(width: int, rate: float) -> None:
     assert tiny_adapters.make_strategy("lora").default_learning_rate(width)[0] == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("method", "narrow", "wide"),
+    [("adalora", 8e-3, 2e-3), ("ia3", 2e-2, 5e-3), ("vera", 2e-2, 5e-3), ("oft", 2e-3, 5e-4), ("bitfit", 3e-3, 7.5e-4)],
+)
+def test_default_learning_rates_follow_that_of_full(method: str, narrow: float, wide: float) -> None:
+    strategy = tiny_adapters.make_strategy(method)
+
+    assert strategy.default_learning_rate(384)[0] == pytest.approx(narrow)
+    assert strategy.default_learning_rate(768)[0] == pytest.approx(wide)
