@@ -140,6 +140,17 @@ def run(job: Job) -> dict[str, Any]:
         }
 
 
+def write_section(page: Path, name: str, text: str) -> None:
+    """Put `text` between the marks `<!-- begin NAME -->` and `<!-- end NAME -->` of a page, or at its end."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    if begin not in before:
+        before = f"{before.rstrip()}\n\n{begin}\n{end}\n".lstrip()
+    head, _, rest = before.partition(begin)
+    _, _, tail = rest.partition(end)
+    page.write_text(f"{head}{begin}\n{text.strip()}\n{end}{tail}", encoding="utf-8")
+
+
 def mean_and_spread(values: list[float]) -> tuple[float, float]:
     """Mean and sample standard deviation; the latter is NaN for a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan

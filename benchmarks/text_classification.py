@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jobs import write_section
 
 from trimtab.config.load import build_recipe
 from trimtab.config.recipe import EvaluationSection
@@ -36,7 +37,7 @@ PEERS = {"hf": "HF Trainer, defaults", "hf-best": "HF Trainer, bf16 + grouped by
 
 
 DOCUMENT = """\
-# Benchmarks
+## Beside the HF Trainer
 
 Made by `python benchmarks/text_classification.py --output docs/benchmarks.md`; do not edit by hand.
 
@@ -327,7 +328,7 @@ def main() -> None:
                 if arguments.raw:
                     arguments.raw.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if arguments.output:
-        arguments.output.write_text(document(results), encoding="utf-8")
+        write_section(arguments.output, "text-classification", document(results))
     else:
         print(table(results))
 

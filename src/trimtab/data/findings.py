@@ -78,7 +78,7 @@ def unknown_tokens(tokens: TokenStatistics, options: DataSection, model_name: st
             "top": [list(item) for item in tokens.top_unknown],
             "limit": options.max_unknown_tokens if refused else options.warn_unknown_tokens,
         },
-        f"{choice}, teach it these tokens with --extend-vocabulary, or train anyway with --force."
+        f"{choice}, teach this one the tokens with --extend-vocabulary, or train anyway with --force."
         if refused
         else f"{choice}, if the unknown tokens carry meaning.",
     )

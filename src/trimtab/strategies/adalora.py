@@ -93,5 +93,5 @@ class AdaLora(AdapterStrategy):
         )
 
     def default_learning_rate(self, hidden_size: int) -> tuple[float, str]:
-        """Forty times that of full fine-tuning, as singular values start at zero: 2e-3 at 768 units, the paper's most."""
+        """Forty times that of full fine-tuning, as singular values start at zero: 2e-3 at 768 units."""
         return adapter_learning_rate(hidden_size, 40)

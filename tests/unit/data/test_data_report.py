@@ -112,7 +112,8 @@ def test_refusal_names_script_models_and_force(
     message = str(caught.value)
     assert "% of the tokens (such as " in message
     assert "unknown to starter, which reads English only. Most letters in them are Han." in message
-    assert "--model bert-base-chinese or --model xlm-roberta-base, or train anyway with --force" in message
+    assert "--model bert-base-chinese or --model xlm-roberta-base, teach this one the tokens with" in message
+    assert "with --extend-vocabulary, or train anyway with --force" in message
     found.raise_if_refused(force=True)
 
     other = only(report(clean, tokenizer=tokenizer, model_name="bert-base-chinese"), "unknown_tokens")
