@@ -16,7 +16,7 @@ from trimtab.core.errors import DuplicateNameError, UnknownNameError
 from trimtab.core.registry import REGISTRIES, Registry
 
 PLUGINS = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]
-HEAVY = ("torch", "transformers", "pandas", "sklearn", "accelerate")
+HEAVY = ("torch", "transformers", "pandas", "sklearn", "accelerate", "peft")
 
 
 @pytest.fixture(params=PLUGINS, ids=["/".join(plugin) for plugin in PLUGINS])

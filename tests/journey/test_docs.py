@@ -162,7 +162,7 @@ def test_both_readmes_show_the_same_figures() -> None:
     tables = []
     for page in (ENGLISH, CHINESE):
         shown = next(block.text for block in blocks_of(page) if block.language == "text")
-        tables.append(shown.partition("Judging the best weights")[2])
+        tables.append(shown.partition("Judging these weights")[2])
     assert tables[0] == tables[1] != ""
 
 
@@ -258,22 +258,24 @@ OPERATING_SYSTEM_WORDS = {": No space left on device."}
 
 
 @pytest.fixture
-def examples_registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run the two examples of CONTRIBUTING.md as if they were files of ours."""
+def examples_registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Run the examples of CONTRIBUTING.md as if they were files of ours; their names together."""
     from trimtab.core.registry import STRATEGIES, TASKS
 
     STRATEGIES.names(), TASKS.names()
     for registry in (STRATEGIES, TASKS):
         monkeypatch.setattr(registry, "_plugins", dict(registry._plugins))
     blocks = [block for block in blocks_of(REPOSITORY / "CONTRIBUTING.md") if block.language == "python"]
-    assert len(blocks) == 2
+    assert len(blocks) == 4
+    names: dict[str, Any] = {}
     for block in blocks:
         module: dict[str, Any] = {"__name__": f"contributing_line_{block.line}"}
         exec(compile(block.text, f"CONTRIBUTING.md, line {block.line}", "exec"), module)  # noqa: S102
-    yield
+        names |= module
+    yield names
 
 
-def test_the_strategy_example_plans_a_model(examples_registered: None, tmp_path: Path) -> None:
+def test_the_strategy_example_plans_a_model(examples_registered: dict[str, Any], tmp_path: Path) -> None:
     import tiny
     from transformers import AutoModelForSequenceClassification
 
@@ -291,9 +293,46 @@ def test_the_strategy_example_plans_a_model(examples_registered: None, tmp_path:
     assert [group.learning_rate for group in plan.groups] == [2e-3, 1e-3]
     assert plan.trained == head | biases
     assert not head & set(plan.groups[1].parameters)
+    assert (plan.trained_in(0), plan.trained_in(1)) == (head, head | biases)
 
 
-def test_the_task_example_keeps_the_end_of_a_text(examples_registered: None) -> None:
+def test_the_hook_example_moves_weights_and_resumes(examples_registered: dict[str, Any]) -> None:
+    import torch
+
+    weight = torch.nn.Parameter(torch.zeros(2))
+    hook = examples_registered["Lookahead"]({"w": weight}, every=2, share=0.5)
+    for step in (1, 2):
+        weight.data += 1.0
+        hook.after_update(step)
+    assert weight.tolist() == [1.0, 1.0], "half way between 0 and 2"
+
+    again = examples_registered["Lookahead"]({"w": torch.nn.Parameter(torch.full((2,), 5.0))}, every=2)
+    again.load_tensors(hook.tensors())
+    again.after_update(4)
+    assert again.parameters["w"].tolist() == [3.0, 3.0], "half way between the slow weights of the checkpoint and 5"
+
+
+def test_the_objective_example_rewards_entropy(examples_registered: dict[str, Any]) -> None:
+    import math
+    from types import SimpleNamespace
+
+    import torch
+
+    from trimtab.config.plugins import PluginSection, parse_options
+    from trimtab.core.registry import TASKS
+    from trimtab.data.batching import Batch
+
+    section = PluginSection(name="text-classification")
+    task = TASKS.get(section.name)(parse_options("task", section), ("a", "b"))
+    batch = Batch(inputs={}, labels=torch.tensor([0, 1, 1]), tokens=3, padded_tokens=3)
+    objective = examples_registered["ConfidencePenalty"](task, 0.5)
+    total, rows = objective.loss(lambda inputs: SimpleNamespace(logits=torch.zeros(3, 2)), batch, 1)
+    assert rows == 3
+    # An even guess: the cross-entropy and the entropy of each row are both log 2.
+    assert total.item() == pytest.approx(3 * math.log(2) * (1 - 0.5))
+
+
+def test_the_task_example_keeps_the_end_of_a_text(examples_registered: dict[str, Any]) -> None:
     import numpy as np
     import pandas as pd
     from tiny import make_tokenizer

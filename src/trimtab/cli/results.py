@@ -32,6 +32,7 @@ def show_run(run: RunDirectory, *, as_json: bool) -> int:
         print_json({"run": str(run.path), "evaluation": written})
     elif process_index() == 0:
         show_result(result)
+        _show_retention(run)
         _show_next(run, result)
     return EXIT_TARGET_MISSED if result.target is not None and not result.target.reached else 0
 
@@ -50,6 +51,13 @@ def show_result(result: EvalResult) -> None:
         click.echo(result.target.sentence)
     for note in result.notes:
         click.echo(f"Note: {note}")
+
+
+def _show_retention(run: RunDirectory) -> None:
+    """What the model kept of the pretrained one, where it was measured."""
+    path = run.path / "retention.json"
+    if path.is_file():
+        click.echo(json.loads(path.read_text(encoding="utf-8"))["summary"])
 
 
 def _shown(interval: Interval | None) -> str:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trimtab.config.augmentation import AugmentationSection
 from trimtab.config.forgetting import ForgettingSection
-from trimtab.config.optimization import OptimizerSection, ScheduleSection
+from trimtab.config.optimization import OptimizerSection, ScheduleSection, refuse_decay_of_schedule_free
 from trimtab.config.plugins import PluginSection, plugin_field
 from trimtab.config.regularization import RegularizationSection
 from trimtab.config.retention import RetentionSection
@@ -299,3 +299,8 @@ class Recipe(Section):
         default_factory=CheckpointSection, description="What is kept of the run while it goes on."
     )
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection, description="How the model is judged.")
+
+    @model_validator(mode="after")
+    def _optimizer_and_schedule_go_together(self) -> Recipe:
+        refuse_decay_of_schedule_free(self.optimizer, self.schedule)
+        return self

@@ -124,9 +124,12 @@ def _y_tick(tick: float, span: tuple[float, float], ticks: list[float]) -> str:
 
 def _tick_text(tick: float, ticks: list[float]) -> str:
     step = ticks[1] - ticks[0]
-    if step < 1e-3 or max(abs(ticks[0]), abs(ticks[-1])) >= 1e6:
-        return "0" if abs(tick) < step / 2 else f"{tick:.1e}"
-    return f"{tick:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
+    largest = max(abs(ticks[0]), abs(ticks[-1]))
+    step_power, power = (math.floor(math.log10(value) + 1e-9) for value in (step, largest))
+    # Decimals that tell neighbours apart, unless they stand behind many zeros.
+    if largest >= 1e6 or (step < 1e-3 and power < -1):
+        return "0" if abs(tick) < step / 2 else f"{tick:.{max(1, power - step_power)}e}"
+    return f"{tick:.{max(0, -step_power)}f}"
 
 
 def _legend(series: Sequence[Series]) -> list[str]:

@@ -179,11 +179,7 @@ def mask_tokens(
     """
     import torch
 
-    if tokenizer.mask_token_id is None:
-        raise ModelError(
-            "The tokenizer of the model has no mask token, so that no masked language-model loss can be computed.",
-            remedy="Copy the tokenizer's files that belong to the model, with mask_token in tokenizer_config.json.",
-        )
+    refuse_without_mask_token(tokenizer)
     shape, device = input_ids.shape, input_ids.device
     draw = torch.rand((2, *shape), generator=generator).to(device)
     words = torch.randint(len(tokenizer), shape, generator=generator).to(device)
@@ -192,6 +188,19 @@ def mask_tokens(
     inputs = torch.where(chosen & (draw[1] < _MASKED_SHARE), tokenizer.mask_token_id, input_ids)
     replaced = chosen & (draw[1] >= _MASKED_SHARE) & (draw[1] < _MASKED_SHARE + _RANDOM_SHARE)
     return torch.where(replaced, words, inputs), labels
+
+
+def refuse_without_mask_token(tokenizer: Any) -> None:
+    """See that masked language modelling has a token to mask with.
+
+    Raises:
+        ModelError: the tokenizer has no mask token.
+    """
+    if tokenizer.mask_token_id is None:
+        raise ModelError(
+            "The tokenizer of the model has no mask token, so that no masked language-model loss can be computed.",
+            remedy="Copy the tokenizer's files that belong to the model, with mask_token in tokenizer_config.json.",
+        )
 
 
 def causal_labels(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from trimtab.config.optimization import SCHEDULE_FREE, refuse_decay_of_schedule_free
+from trimtab.config.optimization import SCHEDULE_FREE
 from trimtab.config.recipe import Recipe
 from trimtab.core.errors import RecipeError
 from trimtab.core.hooks import StepHook
@@ -60,10 +60,6 @@ def check_care(recipe: Recipe, task: Task, device: torch.device) -> tuple[str, .
         MissingDependencyError: an optional library is not installed.
     """
     check_optimizer(recipe.optimizer, device)
-    try:
-        refuse_decay_of_schedule_free(recipe.optimizer, recipe.schedule)
-    except ValueError as error:
-        raise RecipeError(f"{error}.", remedy="Set schedule.name=constant.") from error
     if recipe.optimizer.name in SCHEDULE_FREE and recipe.weights.source in ("ema", "swa"):
         raise RecipeError(
             f"weights.source: {recipe.weights.source} averages the weights, and {recipe.optimizer.name} averages them "

@@ -13,7 +13,7 @@ from trimtab.data.report import DataReport, data_report
 from trimtab.models.sources import resolve_model
 from trimtab.models.vectors import vector_file
 from trimtab.pipeline.augment import check_sources
-from trimtab.pipeline.parts import Groundwork, lay_groundwork
+from trimtab.pipeline.parts import Groundwork, lay_groundwork, text_context
 from trimtab.pipeline.resolve import choose_device
 
 
@@ -31,7 +31,7 @@ def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport
     report = data_report(
         dataset,
         tokenizer=ground.context.processor if is_text else None,
-        max_length=ground.task.max_length(ground.context),
+        max_length=ground.task.max_length(text_context(ground.context, ground.strategy)),
         options=recipe.data,
         seed=recipe.seed,
         model_name=recipe.model.name,

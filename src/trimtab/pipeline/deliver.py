@@ -55,7 +55,7 @@ def deliver(parts: Parts, store: CheckpointStore, engine: Engine, events: EventL
     """Choose the weights, merge adapters, and mix with the pretrained weights, as the recipe says."""
     step, note = _choose_weights(parts, store, engine, events)
     remove_mixout(parts.model)
-    notes = [note]
+    notes = [note, *_stages_not_reached(parts, engine)]
     trained = parts.model
     plain = parts.ground.strategy.merged(trained)
     merged = plain is not None
@@ -74,9 +74,21 @@ def deliver(parts: Parts, store: CheckpointStore, engine: Engine, events: EventL
     if plain is not None and merged:
         parts = replace(parts, loaded=replace(parts.loaded, model=cast(PreTrainedModel, plain)))
     wanted = parts.recipe.weights.interpolation
-    if wanted is not None:
+    if wanted is not None and not merged:
+        notes.append("They are not mixed with the pretrained weights: that needs adapters that can be merged.")
+    elif wanted is not None:
         notes.append(_interpolate(parts, (wanted,) if isinstance(wanted, float) else SHARES, events, step))
     return Delivery(parts, trained, step, tuple(notes), merged)
+
+
+def _stages_not_reached(parts: Parts, engine: Engine) -> tuple[str, ...]:
+    """A sentence on the stages of the plan that never began, as where evaluations end them."""
+    stages, reached = parts.plan.stages, engine.progress.stage
+    later = [stage.name for stage in stages[reached + 1 :]]
+    if not later:
+        return ()
+    told = "; ".join(later)
+    return (f"Training ended in stage {reached + 1} of {len(stages)}; the stages after it never began: {told}.",)
 
 
 def _choose_weights(parts: Parts, store: CheckpointStore, engine: Engine, events: EventLog) -> tuple[int, str]:

@@ -58,3 +58,9 @@ def read_delivered(folder: Path, task: Task, section: ModelSection) -> LoadedMod
     if not (folder / ADAPTER).is_dir():
         return loaded
     return replace(loaded, model=cast(PreTrainedModel, load_adapter(loaded.model, folder / ADAPTER)))
+
+
+def virtual_tokens(model: nn.Module) -> int:
+    """Tokens that adapters put before every input, which take positions from the text; 0 for a plain model."""
+    config = getattr(model, "active_peft_config", None)
+    return int(getattr(config, "num_virtual_tokens", None) or 0)

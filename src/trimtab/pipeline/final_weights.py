@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import nn
 
 from trimtab.config.recipe import Recipe
+from trimtab.core.errors import RecipeError
 from trimtab.data.batching import steps_per_epoch
-from trimtab.strategies.base import TrainingPlan
+from trimtab.strategies.base import Strategy, TrainingPlan
 from trimtab.training.averages import EMA_DECAY, SWA_START, ExponentialAverage, StochasticAverage, WeightAverage
 from trimtab.training.session import Judgement
 
@@ -31,6 +32,31 @@ def weight_average(recipe: Recipe, model: nn.Module, plan: TrainingPlan, rows: i
         start = SWA_START if section.swa_start is None else section.swa_start
         return StochasticAverage(model, plan.trained, section.swa_every_steps or epoch, start)
     return None
+
+
+def refuse_idle_interpolation(
+    recipe: Recipe, strategy: Strategy, plan: TrainingPlan, new_parameters: Collection[str], adapters: Collection[str]
+) -> None:
+    """See that `weights.interpolation` has pretrained weights to mix that training moves.
+
+    Args:
+        recipe: the recipe.
+        strategy: adds the adapters.
+        plan: what trains.
+        new_parameters: names of parameters that are not pretrained, adapters included.
+        adapters: names of those that the strategy added; all but virtual tokens are merged into pretrained weights.
+
+    Raises:
+        RecipeError: every mixture would be the fine-tuned model itself.
+    """
+    merged = bool(adapters) and not strategy.extra_tokens
+    if recipe.weights.interpolation is None or merged or plan.trained - set(new_parameters):
+        return
+    raise RecipeError(
+        f"weights.interpolation mixes the fine-tuned weights with the pretrained ones, and with --strategy "
+        f"{strategy.name} no pretrained weight changes.",
+        remedy="Leave out weights.interpolation, or choose a strategy that changes them, such as full or lora.",
+    )
 
 
 def weights_of(model: nn.Module) -> Weights:

@@ -84,6 +84,7 @@ def _measure_retention(parts: Parts, events: EventLog, step: int) -> RetentionRe
         parts.recipe.model,
         parts.recipe.evaluation,
         images=parts.examples["validation"] if ground.task.modality == "image" else None,
+        max_length=ground.context.max_length,
     )
 
 
@@ -104,7 +105,8 @@ def _save_model(run: RunDirectory, delivery: Delivery) -> None:
         if delivery.merged:
             strategy.save_adapter(delivery.trained, run.path / ADAPTER)
         metric = task.primary_metric(parts.recipe.evaluation.metric)
-        describe_model(aside, task, parts.ground.dataset.columns, metric, parts.recipe.seed)
+        ground = parts.ground
+        describe_model(aside, task, ground.dataset.columns, metric, parts.recipe.seed, ground.context.max_length)
         if run.model.exists():
             shutil.rmtree(run.model)
         aside.replace(run.model)

@@ -15,6 +15,7 @@ from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.plugins import PluginSection, parse_options
 from trimtab.config.recipe import AUTO, Recipe
+from trimtab.core.errors import RecipeError
 from trimtab.core.hooks import StepHook
 from trimtab.core.registry import STRATEGIES, TASKS
 from trimtab.core.seeds import seed_torch
@@ -28,7 +29,7 @@ from trimtab.models.processors import load_processor, max_length_of
 from trimtab.models.sources import ModelSource, resolve_model
 from trimtab.models.vocabulary import extended_tokenizer
 from trimtab.pipeline.care import build_care, check_care
-from trimtab.pipeline.final_weights import weight_average
+from trimtab.pipeline.final_weights import refuse_idle_interpolation, weight_average
 from trimtab.pipeline.measured import Measured
 from trimtab.pipeline.resolve import choose_device, infer_values, refuse_unreachable_stages
 from trimtab.strategies._new_tokens import extend_plan
@@ -38,6 +39,9 @@ from trimtab.training.averages import WeightAverage
 from trimtab.training.inference import Predictor
 from trimtab.training.objective import Objective
 from trimtab.training.scores import measure_scores
+
+# Tokens that a text needs at least: two special ones, and some of its own.
+FEWEST_TOKENS = 4
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,25 @@ def read_context(recipe: Recipe, task: Task) -> tuple[ModelSource, TaskContext]:
     return source, TaskContext(processor, max_length)
 
 
+def text_context(context: TaskContext, strategy: Strategy) -> TaskContext:
+    """`context` with the room that the strategy's virtual tokens leave to the text.
+
+    Raises:
+        RecipeError: they leave next to none.
+    """
+    taken = strategy.extra_tokens
+    if not taken or not context.max_length:
+        return context
+    left = context.max_length - taken
+    if left < FEWEST_TOKENS:
+        raise RecipeError(
+            f"strategy.num_virtual_tokens: {taken} asked for, and the model reads {context.max_length} tokens at once, "
+            "those of the text included.",
+            remedy=f"Give a smaller number, at most {max(1, context.max_length - FEWEST_TOKENS)}.",
+        )
+    return replace(context, max_length=left)
+
+
 def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured | None = None) -> Parts:
     """Read the model, settle what is `auto`, choose what trains, and encode the rows.
 
@@ -189,8 +212,8 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
     recipe, task, strategy = ground.recipe, ground.task, ground.strategy
     measured = measured or Measured()
     accelerator = make_accelerator(ground.device)
-    loaded = _load(recipe, ground)
-    context = TaskContext(loaded.processor, ground.context.max_length)
+    loaded, adapters = _load(recipe, ground)
+    context = text_context(TaskContext(loaded.processor, ground.context.max_length), strategy)
     rows = len(ground.dataset.splits["train"])
     chosen = infer_values(
         recipe,
@@ -204,11 +227,10 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
     recipe = resolved.recipe
     ground = replace(ground, recipe=recipe, context=context)
     examples = {name: task.encode(frame, context) for name, frame in ground.dataset.splits.items()}
-    if recipe.training.gradient_checkpointing:
-        loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     loaded.model.to(accelerator.device)
     plan = _plan(recipe, ground, loaded, examples["train"], measured, accelerator)
     refuse_unreachable_stages(recipe, plan, rows)
+    refuse_idle_interpolation(recipe, strategy, plan, loaded.new_parameters, adapters)
     apply_plan(loaded.model, plan)
     care = build_care(
         recipe,
@@ -253,19 +275,20 @@ def load_start(recipe: Recipe, ground: Groundwork) -> LoadedModel:
     return loaded
 
 
-def _load(recipe: Recipe, ground: Groundwork) -> LoadedModel:
-    """The model that the run begins with, changed as the strategy wants it."""
+def _load(recipe: Recipe, ground: Groundwork) -> tuple[LoadedModel, tuple[str, ...]]:
+    """The model that the run begins with, changed as the strategy wants it; and the parameters that this added."""
     loaded = load_start(recipe, ground)
+    if recipe.training.gradient_checkpointing:
+        # Before adapters are added: some cannot go with it, and then say so.
+        loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     seed_torch(recipe.seed, "adapters")
-    known = {id(parameter) for parameter in loaded.model.parameters()}
+    # By identity: where a strategy wraps the model, its parameters go by other names.
+    old = {id(parameter): name in loaded.new_parameters for name, parameter in loaded.model.named_parameters()}
     model, blocks = ground.strategy.adapt(loaded.model, loaded.blocks)
-    added = tuple(name for name, parameter in model.named_parameters() if id(parameter) not in known)
-    return replace(
-        loaded,
-        model=cast(PreTrainedModel, model),
-        blocks=blocks,
-        new_parameters=(*loaded.new_parameters, *added),
-    )
+    added = tuple(name for name, parameter in model.named_parameters() if id(parameter) not in old)
+    new = tuple(name for name, parameter in model.named_parameters() if old.get(id(parameter), True))
+    changed = replace(loaded, model=cast(PreTrainedModel, model), blocks=blocks, new_parameters=new)
+    return changed, added
 
 
 def _plan(

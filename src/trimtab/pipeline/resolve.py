@@ -20,7 +20,7 @@ from trimtab.tasks.base import Task
 from trimtab.training.engine import total_steps
 from trimtab.training.optimizers import auto_rate_factor
 from trimtab.training.precision import choose_precision
-from trimtab.training.stages import stage_steps, unreachable
+from trimtab.training.stages import fewest_steps, unreachable
 
 # `num_epochs: auto` aims at this many optimizer steps, within the bounds.
 WANTED_STEPS = 150
@@ -79,14 +79,16 @@ def refuse_unreachable_stages(recipe: Recipe, plan: TrainingPlan, train_rows: in
     training = recipe.training
     per_epoch = steps_per_epoch(train_rows, training.batch_size, training.gradient_accumulation_steps)
     total = total_steps(recipe, train_rows)
-    missed = unreachable(plan, per_epoch, total)
+    every = recipe.evaluation.every_steps or per_epoch
+    missed = unreachable(plan, per_epoch, total, every)
     if missed:
-        needed = sum(stage_steps(stage, per_epoch, total) or 0 for stage in plan.stages) + 1
+        needed = sum(fewest_steps(stage, per_epoch, total, every) for stage in plan.stages) + 1
+        epochs = f"{math.ceil(needed / per_epoch)} epochs or more (--epochs)"
+        longer = epochs if training.max_steps is None else f"{needed} steps or more (training.max_steps), {epochs}"
         raise RecipeError(
             f"strategy: the run has {total} steps, and ends before {len(missed)} of {len(plan.stages)} stages begin; "
             f"the first of them: {missed[0]}.",
-            remedy=f"Train for {math.ceil(needed / per_epoch)} epochs or more (--epochs), make the stages shorter, or "
-            "unfreeze more in each.",
+            remedy=f"Train for {longer}, make the stages shorter, or unfreeze more in each.",
         )
 
 

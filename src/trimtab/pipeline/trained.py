@@ -37,8 +37,8 @@ from trimtab.training.inference import Predictor
 DESCRIPTION_FILE = "trimtab.json"
 
 
-def describe_model(folder: Path, task: Task, columns: Columns, metric: str, seed: int) -> None:
-    """Write beside a saved model what Trimtab needs to use it again: task, options, labels, columns, metric."""
+def describe_model(folder: Path, task: Task, columns: Columns, metric: str, seed: int, max_length: int) -> None:
+    """Write beside a saved model what Trimtab needs to use it again: task, options, labels, columns, metric, room."""
     write_json(
         folder / DESCRIPTION_FILE,
         {
@@ -47,6 +47,7 @@ def describe_model(folder: Path, task: Task, columns: Columns, metric: str, seed
             "columns": {"text": columns.text, "image": columns.image, "label": columns.label, "group": columns.group},
             "metric": metric,
             "seed": seed,
+            "max_length": max_length,
         },
     )
 
@@ -137,7 +138,11 @@ class TrainedModel:
     @cached_property
     def _context(self) -> TaskContext:
         processor, config = self.loaded.processor, self.loaded.model.config
-        return TaskContext(processor, max_length_of(processor, config) if self.task.modality == "text" else 0)
+        if self.task.modality != "text":
+            return TaskContext(processor)
+        # Virtual tokens leave less room to the text than the model has.
+        longest = max_length_of(processor, config)
+        return TaskContext(processor, min(longest, int(self._description.get("max_length", longest))))
 
     def predictions(self, frame: pd.DataFrame) -> list[Prediction]:
         """One `Prediction` for each row of a canonical frame."""

@@ -23,6 +23,7 @@ from trimtab.models.language_heads import (
     LanguageModel,
     fresh_language_model,
     load_language_model,
+    refuse_without_mask_token,
     share_backbone,
 )
 from trimtab.models.sources import ModelSource
@@ -283,6 +284,8 @@ def _replay(section: ForgettingSection, context: ForgettingContext) -> Replay:
     language = _language_model(context, fresh_language_model)
     if trained.isdisjoint(id(parameter) for parameter in language.model.parameters()):
         raise _unreached("replay")
+    if language.kind == "masked":
+        refuse_without_mask_token(context.processor)
     rows: ReplayRows = EncodedRows(context.examples)
     if section.replay_text is not None:
         rows = TextRows(read_texts(Path(section.replay_text), "forgetting.replay_text"), context.encode)

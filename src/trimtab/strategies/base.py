@@ -130,6 +130,11 @@ class Strategy(ABC):
     def __init__(self, options: PluginOptions) -> None:
         self.options = options
 
+    @property
+    def extra_tokens(self) -> int:
+        """Positions of the model that what the strategy adds takes from the text; none by default."""
+        return 0
+
     def adapt(self, model: nn.Module, blocks: Blocks) -> tuple[nn.Module, Blocks]:
         """Change the model before training, as by adding adapters; the model and its depth map, as they are by default.
 

@@ -82,8 +82,8 @@ class Importance(Strategy):
             ),
             masks=masks,
             notes=(
-                f"By {options.measure} on {options.rows} training rows, {len(ordered)} of {len(names)} tensors below "
-                f"the head train{' in part' if masks else ''}.",
+                f"By {options.measure} on at most {options.rows} training rows, {len(ordered)} of {len(names)} tensors "
+                f"below the head train{' in part' if masks else ''}.",
             ),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trimtab.config.plugins import PluginOptions
 from trimtab.core.registry import STRATEGIES
@@ -32,6 +32,15 @@ class LpFtOptions(PluginOptions):
     probe_rate_factor: float = Field(
         10.0, gt=0, description="Learning rate of the head while it trains alone, as a multiple of the base rate."
     )
+
+    @model_validator(mode="after")
+    def _share_leaves_a_rest(self) -> LpFtOptions:
+        if self.probe_unit == "share" and self.probe_length >= 1:
+            raise ValueError(
+                f"probe_length {self.probe_length:g} is a share of the run, and has to be below 1; for a number of "
+                "epochs or steps, set probe_unit to epochs or steps"
+            )
+        return self
 
 
 @STRATEGIES.register("lp-ft")

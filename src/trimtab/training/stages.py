@@ -47,11 +47,36 @@ def schedule_span(plan: TrainingPlan, progress: Progress, steps_per_epoch: int, 
     return progress.stage_start, left if steps is None else min(steps, left)
 
 
-def unreachable(plan: TrainingPlan, steps_per_epoch: int, total_steps: int) -> list[str]:
-    """Names of the stages that the run would end before, by the lengths that are known."""
+def fewest_steps(stage: Stage, steps_per_epoch: int, total_steps: int, evaluate_every: int) -> int:
+    """Optimizer steps that a stage takes at least; 0 for the last.
+
+    Where evaluations end it, one of them is the best so far, and `length` more have to follow.
+
+    Args:
+        stage: the stage.
+        steps_per_epoch: optimizer steps of an epoch.
+        total_steps: those of the run.
+        evaluate_every: steps from one evaluation to the next.
+    """
+    if stage.unit == "plateau" and stage.length is not None:
+        return (1 + math.ceil(stage.length)) * evaluate_every
+    return stage_steps(stage, steps_per_epoch, total_steps) or 0
+
+
+def unreachable(
+    plan: TrainingPlan, steps_per_epoch: int, total_steps: int, evaluate_every: int | None = None
+) -> list[str]:
+    """Names of the stages that the run would end before, however short the others turn out.
+
+    Args:
+        plan: with its stages.
+        steps_per_epoch: optimizer steps of an epoch.
+        total_steps: those of the run.
+        evaluate_every: steps from one evaluation to the next; an epoch when None.
+    """
     begun, names = 0, []
     for stage in plan.stages:
         if begun >= total_steps:
             names.append(stage.name)
-        begun += stage_steps(stage, steps_per_epoch, total_steps) or 0
+        begun += fewest_steps(stage, steps_per_epoch, total_steps, evaluate_every or steps_per_epoch)
     return names

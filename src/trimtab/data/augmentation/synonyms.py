@@ -48,8 +48,9 @@ def read_synonyms(path: Path) -> dict[str, tuple[str, ...]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise DataError(
-            f"augmentation.synonyms: the word list {path} cannot be read: {error}.",
+            f"augmentation.synonyms: the word list {path} cannot be read: {reason}.",
             remedy="Name a UTF-8 file with lines of word<TAB>synonym,synonym, or `embeddings`.",
         ) from error
     found: dict[str, list[str]] = {}

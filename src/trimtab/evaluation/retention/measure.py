@@ -34,6 +34,7 @@ def measure_retention(
     evaluation: EvaluationSection,
     *,
     images: Examples | None = None,
+    max_length: int | None = None,
 ) -> RetentionResult:
     """What `model` kept of the pretrained model at `source`, which is read again for it.
 
@@ -48,10 +49,11 @@ def measure_retention(
         section: the recipe's `model` section.
         evaluation: the recipe's `evaluation` section, for level and number of resamples.
         images: the validation rows of an image task; None for texts.
+        max_length: most tokens of a text that the delivered model reads; all that the pretrained one reads when None.
     """
     device = next(model.parameters()).device
     try:
-        original, probe = retention_probe(material, source, task, section, images=images)
+        original, probe = retention_probe(material, source, task, section, images=images, max_length=max_length)
         before = retention_before(probe, original, device)
         del original
         return retention_after(probe, before, model, evaluation)
@@ -68,6 +70,7 @@ def retention_probe(
     section: ModelSection,
     *,
     images: Examples | None = None,
+    max_length: int | None = None,
 ) -> tuple[LoadedModel, RetentionProbe]:
     """The pretrained model with a head for the task, and the probe to hold it against.
 
@@ -86,6 +89,8 @@ def retention_probe(
             modality=task.modality,
         )
         longest = max_length_of(original.processor, original.model.config) if task.modality == "text" else 0
+        if max_length is not None:
+            longest = min(longest, max_length)
         probe = build_probe(
             material, source, original.processor, max_length=longest, images=images, trust_remote_code=trust
         )
