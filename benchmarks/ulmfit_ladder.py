@@ -26,7 +26,7 @@ ABOUT = """\
 
 Made by `python benchmarks/ulmfit_ladder.py --output docs/benchmarks.md`; do not edit by hand.
 
-Test errors in percent, mean and standard deviation over three seeds, of the eight ways of fine-tuning in Table 7 of
+Test errors in percent, mean and standard deviation over {seeds} seeds, of the eight ways of fine-tuning in Table 7 of
 Howard & Ruder (2018, arXiv 1801.06146), with the starter: 2,000 training rows, 500 for validation, 3 epochs (189
 steps of 32 rows), rate 2e-4 (the head alone: 1e-3), no decay of the rate where the row names none. The paper's
 figures are validation errors of an AWD-LSTM language model on the whole data: only the order of the rows can be
@@ -98,4 +98,4 @@ if __name__ == "__main__":
         run_jobs(jobs(arguments.seeds), RESULTS, arguments.workers)
     print(table(arguments.seeds))
     if arguments.output:
-        write_section(arguments.output, SECTION, f"{ABOUT}\n{table(arguments.seeds)}")
+        write_section(arguments.output, SECTION, f"{ABOUT.format(seeds=arguments.seeds)}\n{table(arguments.seeds)}")

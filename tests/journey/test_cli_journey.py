@@ -21,12 +21,13 @@ TEXTS = ["the router is broken", "refund please", "thanks thanks thanks"]
 
 RUN_FILES = [
     *("checkpoints", "data", "environment.json", "evaluation.json", "events.jsonl", "model", "predictions.parquet"),
-    *("recipe.yaml", "report.html", "report.md"),
+    *("recipe.yaml", "report.html", "report.md", "retention.json", "strategy.json"),
     *("data/dataset.json", "data/test.parquet", "data/train.parquet", "data/validation.parquet"),
     *("model/README.md", "model/config.json", "model/model.safetensors", "model/tokenizer.json"),
     *("model/tokenizer_config.json", "model/trimtab.json", "model/trimtab_checksums.json"),
 ]
 CHECKPOINT_FILES = [
+    "hooks.safetensors",
     "manifest.json",
     "model.safetensors",
     "optimizer.safetensors",
@@ -390,6 +391,8 @@ JSON_COMMANDS: dict[str, list[Any]] = {
     "recipe": [],
     "runs": [],
     "resume": ["runs/tickets"],
+    "lr-find": ["tickets.csv", "--model", "bert", "--output", "{tmp}/lr"],
+    "augment": ["tickets.csv", "--model", "bert", "--set", "augmentation.word_dropout=0.3"],
 }
 
 

@@ -47,6 +47,8 @@ class ReportContext:
         timing: stage -> seconds (a number), or any other fact (a text).
         retention: what the model kept of the pretrained one, as `RetentionResult.to_dict` gives it; empty where it was
             not measured.
+        adapter: folder of the model directory with the adapters without which the model predicts otherwise; None where
+            it is whole by itself.
     """
 
     title: str
@@ -62,6 +64,7 @@ class ReportContext:
     worst: list[dict[str, Any]] = field(default_factory=list)
     timing: Mapping[str, Any] = field(default_factory=dict)
     retention: Mapping[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
 
 
 def write_reports(run: RunDirectory, context: ReportContext) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import PreTrainedModel
 
 from trimtab.core.events import EventLog
 from trimtab.core.seeds import stream
@@ -22,6 +21,9 @@ from trimtab.training.checkpoints import MODEL, Checkpoint, CheckpointStore, fin
 from trimtab.training.engine import Engine
 from trimtab.training.optimizers import use_evaluation_weights
 from trimtab.training.session import Judgement
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Largest difference of probabilities, in float32, between the model with adapters and the merged one.
 MERGE_TOLERANCE = 1e-3
@@ -72,7 +74,7 @@ def deliver(parts: Parts, store: CheckpointStore, engine: Engine, events: EventL
         )
         events.write("action", step, action="merge", merged=merged, difference=difference, tolerance=MERGE_TOLERANCE)
     if plain is not None and merged:
-        parts = replace(parts, loaded=replace(parts.loaded, model=cast(PreTrainedModel, plain)))
+        parts = replace(parts, loaded=replace(parts.loaded, model=cast("PreTrainedModel", plain)))
     wanted = parts.recipe.weights.interpolation
     if wanted is not None and not merged:
         notes.append("They are not mixed with the pretrained weights: that needs adapters that can be merged.")
@@ -109,13 +111,19 @@ def _choose_weights(parts: Parts, store: CheckpointStore, engine: Engine, events
     use_evaluation_weights(engine.optimizer)
     if parts.average is None:
         return progress.step, last
+    if not parts.average.count:
+        return progress.step, f"{last} Training ended before the average of the weights ({source}) began."
     parts.average.apply()
     _renew_batch_norm(parts)
     kind = "a moving average" if source == "ema" else "the average"
     return progress.step, (
-        f"The weights are {kind} of those of {parts.average.count} steps ({source}), up to step {progress.step}: "
+        f"The weights are {kind} of those of {_steps(parts.average.count)} ({source}), up to step {progress.step}: "
         f"{_compared(judge(parts).value, progress.best_value)}."
     )
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'s' if count > 1 else ''}"
 
 
 def _compared(value: float, best: float | None) -> str:

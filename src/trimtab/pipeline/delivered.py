@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from trimtab.config.recipe import ModelSection
 from trimtab.models.loading import LoadedModel, load_model, save_model
@@ -15,6 +14,9 @@ from trimtab.models.sources import resolve_model
 from trimtab.strategies._peft import load_adapter
 from trimtab.strategies.base import Strategy
 from trimtab.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ADAPTER = "adapter"
 """Folder of adapters: in the model directory where they are not merged, beside it where they are."""
@@ -36,7 +38,7 @@ def write_delivered(
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
-    save_model(cast(PreTrainedModel, base if plain is None else plain), processor, folder)
+    save_model(cast("PreTrainedModel", base if plain is None else plain), processor, folder)
     if plain is None:
         strategy.save_adapter(trained, folder / ADAPTER)
 
@@ -57,7 +59,7 @@ def read_delivered(folder: Path, task: Task, section: ModelSection) -> LoadedMod
     )
     if not (folder / ADAPTER).is_dir():
         return loaded
-    return replace(loaded, model=cast(PreTrainedModel, load_adapter(loaded.model, folder / ADAPTER)))
+    return replace(loaded, model=cast("PreTrainedModel", load_adapter(loaded.model, folder / ADAPTER)))
 
 
 def virtual_tokens(model: nn.Module) -> int:

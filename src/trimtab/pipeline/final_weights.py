@@ -49,12 +49,12 @@ def refuse_idle_interpolation(
     Raises:
         RecipeError: every mixture would be the fine-tuned model itself.
     """
-    merged = bool(adapters) and not strategy.extra_tokens
-    if recipe.weights.interpolation is None or merged or plan.trained - set(new_parameters):
+    changes = bool(adapters) or bool(plan.trained - set(new_parameters))
+    if recipe.weights.interpolation is None or (changes and not strategy.extra_tokens):
         return
     raise RecipeError(
         f"weights.interpolation mixes the fine-tuned weights with the pretrained ones, and with --strategy "
-        f"{strategy.name} no pretrained weight changes.",
+        f"{strategy.name} there are none that change and can be mixed.",
         remedy="Leave out weights.interpolation, or choose a strategy that changes them, such as full or lora.",
     )
 

@@ -175,4 +175,5 @@ def _context(
         worst=worst_rows(dataset.splits[result.split], probabilities, dataset.labels),
         timing=timer.seconds,
         retention=retention,
+        adapter=ADAPTER if (run.model / ADAPTER).is_dir() else None,
     )

@@ -15,6 +15,7 @@ from trimtab.config.recipe import Recipe, ScheduleSection
 from trimtab.core.errors import NonFiniteError, RecipeError
 from trimtab.core.events import EventLog, Listener
 from trimtab.core.files import disk_error, write_atomic, write_json
+from trimtab.core.registry import STRATEGIES
 from trimtab.core.seeds import seed_torch
 from trimtab.data.batching import steps_per_epoch
 from trimtab.evaluation.svg import Series, line_chart
@@ -69,12 +70,13 @@ def find_learning_rate(
         listener: called with every event, for a progress display.
 
     Raises:
-        RecipeError: the range is empty, or the steps are too few.
+        RecipeError: the range is empty, the steps are too few, or the strategy is still to be chosen.
         RunError: `output` cannot be written.
         NonFiniteError: the first step has no finite loss.
         TrimtabError: whatever training would raise before its first step.
     """
     _refuse_bad_range(lowest, highest, steps)
+    _refuse_unsettled(resolved.recipe.strategy.name)
     _make_folder(output)
     events = EventLog(None)
     if listener is not None:
@@ -117,6 +119,14 @@ def rate_chart(found: RateRange) -> str:
     chart = line_chart("Learning-rate range test", series, x_label="power of ten of the learning rate (-4 is 0.0001)")
     head, _, rest = chart.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg">\n{_STYLE}{rest}\n'
+
+
+def _refuse_unsettled(name: str) -> None:
+    if STRATEGIES.get(name).stands_for_another:
+        raise RecipeError(
+            f"A range test needs the strategy that trains, and --strategy {name} is still to choose one.",
+            remedy="Name it, such as --strategy full; what auto chose before stands in recipe.yaml of that run.",
+        )
 
 
 def _refuse_bad_range(lowest: float | None, highest: float | None, steps: int) -> None:

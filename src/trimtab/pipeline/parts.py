@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
-from transformers import PreTrainedModel
 
 from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
@@ -39,6 +38,9 @@ from trimtab.training.averages import WeightAverage
 from trimtab.training.inference import Predictor
 from trimtab.training.objective import Objective
 from trimtab.training.scores import measure_scores
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Tokens that a text needs at least: two special ones, and some of its own.
 FEWEST_TOKENS = 4
@@ -287,7 +289,7 @@ def _load(recipe: Recipe, ground: Groundwork) -> tuple[LoadedModel, tuple[str, .
     model, blocks = ground.strategy.adapt(loaded.model, loaded.blocks)
     added = tuple(name for name, parameter in model.named_parameters() if id(parameter) not in old)
     new = tuple(name for name, parameter in model.named_parameters() if old.get(id(parameter), True))
-    changed = replace(loaded, model=cast(PreTrainedModel, model), blocks=blocks, new_parameters=new)
+    changed = replace(loaded, model=cast("PreTrainedModel", model), blocks=blocks, new_parameters=new)
     return changed, added
 
 

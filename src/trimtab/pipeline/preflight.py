@@ -53,15 +53,15 @@ def rehearse(parts: Parts) -> dict[str, float]:
 
 def _rehearse_training(parts: Parts, rows: np.ndarray) -> float:
     device, precision = parts.accelerator.device, parts.recipe.training.precision
-    with _stage("encode"):
+    with stage("encode"):
         batch = parts.examples["train"].collate(rows).to(device)
     train_mode(parts.model, parts.frozen)
 
     def forward(inputs: dict[str, torch.Tensor]) -> Any:
-        with _stage("forward"), autocast(device, precision):
+        with stage("forward"), autocast(device, precision):
             return parts.model(**inputs)
 
-    with _stage("loss"):
+    with stage("loss"):
         loss, weight = parts.objective.loss(forward, batch, 0)
         mean = float(loss.detach()) / weight
         if not np.isfinite(mean):
@@ -69,7 +69,7 @@ def _rehearse_training(parts: Parts, rows: np.ndarray) -> float:
                 f"Pre-flight: the loss of the first small batch is {mean}.",
                 remedy="Try training.precision=fp32; if it stays so, the weights of the model are damaged.",
             )
-    with _stage("backward"):
+    with stage("backward"):
         loss.backward()
     without = [n for n, p in parts.model.named_parameters() if p.requires_grad and p.grad is None]
     if len(without) == len(parts.plan.trained):
@@ -85,13 +85,13 @@ def _rehearse_saving(parts: Parts, rows: np.ndarray) -> float:
     frame = parts.ground.dataset.splits["train"].iloc[rows].reset_index(drop=True)
     examples = task.encode(frame, parts.ground.context)
     predictor = replace(parts.predictor("fp32"), process_index=0, num_processes=1)
-    with _stage("evaluate"):
+    with stage("evaluate"):
         before = predictor.predict(examples).values
         if examples.labels is not None:
             task.metrics(examples.labels, before)
     folder = Path(tempfile.mkdtemp(prefix="trimtab-preflight-"))
     try:
-        with _stage("save"):
+        with stage("save"):
             strategy = parts.ground.strategy
             write_delivered(
                 folder,
@@ -101,9 +101,9 @@ def _rehearse_saving(parts: Parts, rows: np.ndarray) -> float:
                 processor=parts.loaded.processor,
                 strategy=strategy,
             )
-        with _stage("reload"):
+        with stage("reload"):
             again = read_delivered(folder, task, section)
-        with _stage("predict"):
+        with stage("predict"):
             again.model.to(parts.accelerator.device)
             context = TaskContext(again.processor, parts.ground.context.max_length)
             after = replace(predictor, model=again.model).predict(task.encode(frame, context)).values
@@ -125,8 +125,12 @@ def _rehearse_saving(parts: Parts, rows: np.ndarray) -> float:
 
 
 @contextmanager
-def _stage(name: str) -> Iterator[None]:
-    """Turn whatever a stage raises into an error that names the stage."""
+def stage(name: str) -> Iterator[None]:
+    """Turn whatever a stage raises into an error that names the stage.
+
+    Raises:
+        ModelError: model, task and data do not fit together, or memory ran out.
+    """
     try:
         yield
     except TrimtabError:

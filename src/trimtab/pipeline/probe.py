@@ -11,20 +11,22 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pandas as pd
+from accelerate.utils import broadcast_object_list
 from sklearn.model_selection import train_test_split
 
 from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.plugins import PluginSection, parse_options
-from trimtab.core.errors import MissingDependencyError, RecipeError
+from trimtab.core.errors import MissingDependencyError, ModelError, RecipeError
 from trimtab.core.registry import STRATEGIES
 from trimtab.core.seeds import seed_torch
 from trimtab.data.dataset import Dataset
 from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.pipeline.parts import Groundwork, Parts, build_parts
+from trimtab.pipeline.preflight import stage
 from trimtab.strategies.auto import AutoOptions
 from trimtab.strategies.base import Strategy
 from trimtab.training.engine import Engine
@@ -36,6 +38,7 @@ FEWEST_STEPS, MOST_STEPS = 8, 400
 SAMPLES = 400
 
 Say = Callable[[str], object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def _halve(resolved: ResolvedRecipe, ground: Groundwork, options: AutoOptions, s
         try:
             slowest = max(slowest, _try(resolved, ground, name, TIMING_STEPS)[1] / TIMING_STEPS)
             standing.append(name)
-        except (RecipeError, MissingDependencyError) as error:
+        except (RecipeError, ModelError, MissingDependencyError) as error:
             passed_over[name] = str(error)
     if not standing:
         raise RecipeError(
@@ -134,6 +137,7 @@ def _halve(resolved: ResolvedRecipe, ground: Groundwork, options: AutoOptions, s
             remedy="Name other candidates, or a strategy: --strategy full.",
         )
     rungs = max(1, math.ceil(math.log2(len(standing))))
+    slowest = _of_main_process(slowest)
     # Every rung costs about the same: half as many candidates for twice as many steps.
     affordable = options.minutes * 60 / (slowest * len(standing) * rungs)
     steps = int(min(MOST_STEPS / 2 ** (rungs - 1), max(FEWEST_STEPS, affordable)))
@@ -146,9 +150,8 @@ def _halve(resolved: ResolvedRecipe, ground: Groundwork, options: AutoOptions, s
         best_first = sorted(tried, key=lambda trial: -trial.value)
         standing = [trial.strategy for trial in best_first[: max(1, math.ceil(len(best_first) / 2))]]
         last = best_first
-    return Probe(
-        _choose(last), ground.task.primary_metric(resolved.recipe.evaluation.metric), tuple(trials), passed_over
-    )
+    chosen = _of_main_process(_choose(last))
+    return Probe(chosen, ground.task.primary_metric(resolved.recipe.evaluation.metric), tuple(trials), passed_over)
 
 
 def _choose(finalists: list[Trial]) -> str:
@@ -156,6 +159,12 @@ def _choose(finalists: list[Trial]) -> str:
     best = finalists[0]
     level = [trial for trial in finalists if best.value - trial.value <= best.noise]
     return min(level, key=lambda trial: trial.cpu_minutes).strategy
+
+
+def _of_main_process(value: T) -> T:
+    """What the main process measured, on every process: time differs between them, and all must do the same."""
+    found: list[T] = broadcast_object_list([value])
+    return found[0]
 
 
 def _try(resolved: ResolvedRecipe, ground: Groundwork, name: str, steps: int) -> tuple[Trial, float]:
@@ -170,8 +179,9 @@ def _try(resolved: ResolvedRecipe, ground: Groundwork, name: str, steps: int) ->
     seed_torch(recipe.seed, "dropout")
     engine = _engine(parts)
     began, cpu = time.perf_counter(), time.process_time()
-    for _ in engine.steps():
-        pass
+    with stage(f"trial of {name}"):
+        for _ in engine.steps():
+            pass
     seconds, minutes = time.perf_counter() - began, (time.process_time() - cpu) / 60
     use_evaluation_weights(engine.optimizer)
     return _judge(parts, name, steps, minutes), seconds

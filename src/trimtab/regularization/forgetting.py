@@ -6,12 +6,11 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from transformers import PreTrainedModel
 
 from trimtab.config.forgetting import ForgettingSection
 from trimtab.core.errors import DataError, RecipeError
@@ -33,6 +32,9 @@ from trimtab.regularization.replay import EncodedRows, Replay, ReplayRows, TextR
 from trimtab.tasks.base import Examples, Modality
 from trimtab.training.objective import Objective
 from trimtab.training.scores import own_random_stream
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _Found = TypeVar("_Found", LanguageModel, LanguageModel | None)
 

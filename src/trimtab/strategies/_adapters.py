@@ -163,7 +163,9 @@ class AdapterStrategy(Strategy):
         """
         adapted = self._require_adapted()
         adapters = tuple(name for block in blocks.body for name in block.parameters if self.is_adapter(name))
-        groups = [ParameterGroup("adapters", adapters, learning_rate)]
+        # Scales and singular values that peft stores as matrices of one row or column.
+        vectors = frozenset(name for name in adapters if any(part in name for part in ("ia3_l", "lora_E")))
+        groups = [ParameterGroup("adapters", adapters, learning_rate, vectors)]
         biases = self._biases(blocks, adapted)
         if biases:
             groups.append(ParameterGroup("biases", biases, learning_rate))

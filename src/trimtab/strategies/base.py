@@ -35,11 +35,13 @@ class ParameterGroup:
         name: shown in the record of the run.
         parameters: full names of parameters.
         learning_rate: peak rate; every schedule scales it.
+        undecayed: those of the parameters that weight decay leaves alone, beside biases, norms and all other vectors.
     """
 
     name: str
     parameters: tuple[str, ...]
     learning_rate: float
+    undecayed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

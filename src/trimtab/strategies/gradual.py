@@ -92,7 +92,10 @@ class Gradual(Strategy):
             groups=tuple(group for group in groups if any(group.name in step for step in steps)),
             stages=stages,
             restart_schedule=options.restart_schedule,
-            notes=(f"Unfreezing in {len(stages)} stages: {' → '.join(stage.name for stage in stages)}.",),
+            notes=(
+                f"Unfreezing in {len(stages)} stage{'s' if len(stages) > 1 else ''}: "
+                f"{' → '.join(stage.name for stage in stages)}.",
+            ),
         )
 
     def default_learning_rate(self, hidden_size: int) -> tuple[float, str]:

@@ -72,8 +72,8 @@ def _split_by_decay(
 ) -> Iterable[dict[str, Any]]:
     has_decay = "weight_decay" in OPTIMIZER_OPTIONS[section.name]
     weight_decay = section.setting("weight_decay") if has_decay else 0.0
-    decayed = [name for name in group.parameters if _is_matrix(parameters[name])]
-    plain = [name for name in group.parameters if not _is_matrix(parameters[name])]
+    decayed = [name for name in group.parameters if parameters[name].ndim >= 2 and name not in group.undecayed]
+    plain = [name for name in group.parameters if name not in frozenset(decayed)]
     for suffix, names, decay in (("", decayed, weight_decay), (NO_DECAY, plain, 0.0)):
         if names:
             yield {
@@ -85,11 +85,6 @@ def _split_by_decay(
                 "base_lr": group.learning_rate,
                 "weight_decay": decay,
             }
-
-
-def _is_matrix(parameter: nn.Parameter) -> bool:
-    """Whether it has two dimensions or more; some adapters store vectors as `[n, 1]`."""
-    return sum(size > 1 for size in parameter.shape) >= 2 or parameter.ndim > 2
 
 
 def _refuse_averaging_over_batch_statistics(model: nn.Module, plan: TrainingPlan, section: OptimizerSection) -> None:

@@ -172,7 +172,7 @@ def test_the_rehearsal_names_the_stage_and_leaves_no_files(
     def broken(*arguments: Any, **fields: Any) -> None:
         raise error
 
-    monkeypatch.setattr(preflight, "load_model", broken)
+    monkeypatch.setattr(preflight, "read_delivered", broken)
     with pytest.raises(ModelError, match=f"Pre-flight: the stage 'reload' failed with {type(error).__name__}"):
         rehearse(parts)
     assert list(tmp_path.iterdir()) == []
@@ -181,7 +181,7 @@ def test_the_rehearsal_names_the_stage_and_leaves_no_files(
 def test_the_rehearsal_finds_a_model_that_does_not_come_back_the_same(
     bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = preflight.load_model
+    load = preflight.read_delivered
 
     def changed(*arguments: Any, **fields: Any) -> Any:
         loaded = load(*arguments, **fields)
@@ -189,16 +189,16 @@ def test_the_rehearsal_finds_a_model_that_does_not_come_back_the_same(
             loaded.model.get_parameter("classifier.bias").add_(torch.tensor([1.0, 0.0, 0.0]))
         return loaded
 
-    monkeypatch.setattr(preflight, "load_model", changed)
+    monkeypatch.setattr(preflight, "read_delivered", changed)
     with pytest.raises(ModelError, match="after saving and reading back, predictions differ by"):
         rehearse(make_parts(bert))
 
 
 def test_the_rehearsal_without_room_for_temporary_files(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: Any) -> None:
+    def full(*arguments: Any, **fields: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(preflight, "save_model", full)
+    monkeypatch.setattr(preflight, "write_delivered", full)
     with pytest.raises(RunError, match="No space left on device") as caught:
         rehearse(make_parts(bert))
     assert "TMPDIR" in caught.value.remedy
@@ -265,7 +265,7 @@ def test_an_interrupt_at_the_end_names_the_resume_command(
 def test_nothing_stays_of_a_run_whose_first_files_cannot_be_written(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*arguments: Any) -> None:
+    def full(*arguments: Any, **fields: Any) -> None:
         raise RunError("full")
 
     monkeypatch.setattr("trimtab.pipeline.store.write_json", full)
