@@ -78,7 +78,8 @@ def test_virtual_tokens_leave_the_rest_of_the_room_to_the_text(strategy: str) ->
     assert 'PeftModel.from_pretrained(model, f"{folder}/adapter")' in card
     assert card.count("```") == 2
     found: dict[str, object] = {}
-    exec(card.split("```python\n")[1].split("```")[0].replace("path/to/this/folder", str(run / "model")), found)
+    code = card.split("```python\n")[1].split("```")[0].replace("path/to/this/folder", str(run / "model"))
+    exec(code, found)  # noqa: S102 (what a reader of the card would run)
     told = found["classify"]("the router is broken")[0]  # type: ignore[operator]
     (ours,) = trimtab("predict", run, "the router is broken", "--json").json["predictions"]
     assert told["label"] == ours["prediction"]
