@@ -23,7 +23,8 @@ SECTION = "strategies"
 ABOUT = """\
 Made by `python benchmarks/strategies.py --output docs/strategies.md`; do not edit by hand. One run each, seed 0;
 accuracy on the test rows with its 95 % interval; rank agreement of similarities with the pretrained model on general
-rows (1 is unchanged); time a step over that of `full`; peak memory of the process, libraries included.
+rows (1 is unchanged); time a step over that of `full`; peak memory of the process, libraries included. The runs
+shared two cores with other work, so that the times are rough.
 """
 TITLES = {
     "trec-6": "TREC-6, 1,000 training rows, 2 epochs, 500 test rows, starter",
