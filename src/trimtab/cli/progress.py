@@ -101,6 +101,12 @@ class Progress:
                 f"memory ran out at step {event['step'] + 1}; the token budget of a batch goes from "
                 f"{event['before']:,} to {event['after']:,}, and the run goes on"
             )
+        elif event["action"] == "stage":
+            self._say(
+                f"Stage {event['stage'] + 1} begins: {event['name']} unfrozen, {len(event['groups'])} groups train"
+            )
+        elif event["action"] == "early_stop":
+            self._say(f"Stopped early: {event['reason']}; the best was step {event['best_step']}")
         elif event["action"] == "skip_checkpoint":
             self._warn(f"checkpoint {event['checkpoint']} is passed over: {event['reason']}")
         elif event["action"] == "resume":
