@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -149,6 +149,38 @@ def write_section(page: Path, name: str, text: str) -> None:
     head, _, rest = before.partition(begin)
     _, _, tail = rest.partition(end)
     page.write_text(f"{head}{begin}\n{text.strip()}\n{end}{tail}", encoding="utf-8")
+
+
+def command_line(
+    summary: str,
+    jobs: Callable[[int], list[Job]],
+    table: Callable[[int], str],
+    results: Path,
+    section: str,
+    about: str,
+) -> None:
+    """Run a benchmark of several seeds, print its table, and write its section of a page.
+
+    Args:
+        summary: one line on the benchmark, for `--help`.
+        jobs: the jobs of so many seeds.
+        table: the table of so many seeds, from what was run.
+        results: file of the results.
+        section: name of the section.
+        about: what stands above the table; `{seeds}` is their number.
+    """
+    parser = argparse.ArgumentParser(description=summary)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    parser.add_argument("--output", type=Path, help="page whose section is written anew")
+    parser.add_argument("--table", action="store_true", help="only print the table of what was run")
+    given = parser.parse_args()
+    if not given.table:
+        run_jobs(jobs(given.seeds), results, given.workers)
+    made = table(given.seeds)
+    print(made)
+    if given.output:
+        write_section(given.output, section, f"{about.format(seeds=given.seeds)}\n{made}")
 
 
 def mean_and_spread(values: list[float]) -> tuple[float, float]:

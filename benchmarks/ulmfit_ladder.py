@@ -10,10 +10,9 @@ SST-2, and 500 for validation.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from jobs import Job, mean_and_spread, read, run_jobs, write_section
+from jobs import Job, command_line, mean_and_spread, read
 from text_sets import SETS, settings_of
 
 RESULTS = Path(__file__).parent / "results" / "ulmfit_ladder.jsonl"
@@ -88,14 +87,4 @@ def table(seeds: int) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
-    parser.add_argument("--output", type=Path, help="page whose section is written anew")
-    parser.add_argument("--table", action="store_true", help="only print the table of what was run")
-    arguments = parser.parse_args()
-    if not arguments.table:
-        run_jobs(jobs(arguments.seeds), RESULTS, arguments.workers)
-    print(table(arguments.seeds))
-    if arguments.output:
-        write_section(arguments.output, SECTION, f"{ABOUT.format(seeds=arguments.seeds)}\n{table(arguments.seeds)}")
+    command_line(__doc__.splitlines()[0], jobs, table, RESULTS, SECTION, ABOUT)

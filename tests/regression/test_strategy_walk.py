@@ -13,11 +13,17 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_architectures
+import torch
 from command import QUICK, trimtab
 
+from trimtab.core.errors import RecipeError
 from trimtab.core.events import read_events
+from trimtab.core.registry import STRATEGIES
 from trimtab.evaluation.svg import Series, line_chart
+from trimtab.models.blocks import map_blocks
 from trimtab.pipeline import probe, train
+from trimtab.regularization.penalties import l2_sp_penalty
 from trimtab.strategies.base import Stage, TrainingPlan
 from trimtab.training.session import Judgement
 from trimtab.training.stages import unreachable
@@ -218,3 +224,24 @@ def test_several_processes_go_on_with_the_choice_of_the_first(monkeypatch: pytes
     )
     assert outcome.code == 0, outcome.err
     assert json.loads((Path("agreed") / "strategy.json").read_text())["name"] == "bitfit"
+
+
+@pytest.mark.parametrize(("strategy", "key"), [("lora", "r"), ("adalora", "init_r")])
+def test_a_rank_that_no_layer_has_is_refused(strategy: str, key: str) -> None:
+    options = {key: 1000, **({"target_r": 8} if strategy == "adalora" else {})}
+    strategy_class = STRATEGIES.get(strategy)
+    model = tiny_architectures.make("bert")
+    with pytest.raises(RecipeError, match=f"strategy.{key}: 1000 is above the rank") as caught:
+        strategy_class(strategy_class.Options(**options)).adapt(model, map_blocks(model))
+    assert "from 1 to 16" in str(caught.value.remedy)
+
+
+def test_l2_sp_leaves_the_rows_of_new_tokens_alone() -> None:
+    table = torch.nn.Parameter(torch.ones(5, 2))
+    penalty = l2_sp_penalty([table], [], 2.0, 0.0, {id(table): 3})
+    with torch.no_grad():
+        table.add_(1.0)
+    table.grad = torch.zeros(5, 2)
+    values = penalty.after_backward(1)
+    assert torch.equal(table.grad, torch.tensor([[2.0, 2.0]] * 3 + [[0.0, 0.0]] * 2))
+    assert values == {"l2_sp": pytest.approx(2.0 / 2 * 6)}

@@ -19,7 +19,7 @@ from trimtab.core.errors import ModelError
 from trimtab.models.configs import load_config
 from trimtab.models.hub import local_directory
 from trimtab.models.integrity import check_weights
-from trimtab.models.quiet import quiet_transformers, reason_of
+from trimtab.models.loading import build_model
 
 if TYPE_CHECKING:
     import torch
@@ -345,26 +345,8 @@ def _build(
     source: ModelSource, config: PreTrainedConfig, kind: Kind, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, list[str]]:
     """The model, and the weights that the checkpoint lacks or has in another shape."""
-    import torch
-    import transformers
-    from safetensors import SafetensorError
-
     directory = local_directory(source, trust_remote_code=trust_remote_code)
     check_weights(directory)
-    try:
-        with quiet_transformers():
-            model, info = getattr(transformers, _AUTO_CLASSES[kind]).from_pretrained(
-                directory,
-                config=config,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                trust_remote_code=trust_remote_code,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
-        raise ModelError(
-            f"The model {source.name!r} in {directory} cannot be loaded as a language model: {reason_of(error)}.",
-            remedy="Download or copy the model again, or choose another one with --model.",
-        ) from error
+    model, info = build_model(source, directory, config, _AUTO_CLASSES[kind], trust_remote_code)
     missing = set(info["missing_keys"]) | {name for name, _, _ in info["mismatched_keys"]}
-    return model.float().eval(), sorted(missing)
+    return model.eval(), sorted(missing)

@@ -91,7 +91,7 @@ def load_model(
     check_weights(directory)
     same_labels = set_labels(config, labels)
     fields = set_config_dropout(config, section.dropout) if section.dropout is not None else []
-    model, info = _build(source, directory, config, auto_class, trust)
+    model, info = build_model(source, directory, config, auto_class, trust)
     if section.dropout is not None:
         set_module_dropout(source, model, section.dropout, fields)
     if modality == "text":
@@ -143,10 +143,14 @@ def _open_to_readers(directory: Path) -> None:
         path.chmod(0o666 & ~mask)
 
 
-def _build(
+def build_model(
     source: ModelSource, directory: Path, config: PreTrainedConfig, auto_class: str, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The model and transformers' account of which weights were missing or of another shape."""
+    """The model in float32, and transformers' account of which weights were missing or of another shape.
+
+    Raises:
+        ModelError: transformers cannot load it.
+    """
     import torch
     import transformers
     from safetensors import SafetensorError

@@ -102,7 +102,8 @@ def build_care(
     _refuse_drifting_elements(recipe, plan)
     section, model = recipe.regularization, loaded.model
     notes = build.edit_model(section, model, loaded.blocks, plan, new_parameters)
-    penalties = build.build_hooks(section, model, plan, recipe.seed, new_parameters)
+    rows = {} if loaded.new_rows is None else dict.fromkeys(loaded.new_rows.names(model), loaded.new_rows.first)
+    penalties = build.build_hooks(section, model, plan, recipe.seed, new_parameters, rows)
     objective = build.build_objective(section, task, examples.labels, recipe.seed)
     forgetting = ForgettingContext(
         model=model,
@@ -120,6 +121,9 @@ def build_care(
         trust_remote_code=recipe.model.trust_remote_code,
     )
     fisher = measured.get("fisher", lambda: measurements(recipe.forgetting, forgetting))
+    for name, first in rows.items():
+        if name in fisher:
+            fisher[name][first:] = 0.0  # new tokens have nothing that could be forgotten
     kept = build_forgetting_hooks(recipe.forgetting, forgetting, fisher)
     masks = (FrozenElements(model, plan.masks),) if plan.masks else ()
     return Care(

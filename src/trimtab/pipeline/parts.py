@@ -217,15 +217,7 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
     loaded, adapters = _load(recipe, ground)
     context = text_context(TaskContext(loaded.processor, ground.context.max_length), strategy)
     rows = len(ground.dataset.splits["train"])
-    chosen = infer_values(
-        recipe,
-        task=task,
-        strategy=strategy,
-        model_config=loaded.model.config,
-        train_rows=rows,
-        device=accelerator.device,
-    )
-    resolved = with_inferred(resolved, {key: value for key, (value, _) in chosen.items()})
+    resolved, reasons = _settle(resolved, ground, loaded, accelerator.device)
     recipe = resolved.recipe
     ground = replace(ground, recipe=recipe, context=context)
     examples = {name: task.encode(frame, context) for name, frame in ground.dataset.splits.items()}
@@ -248,7 +240,7 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
     average = weight_average(recipe, loaded.model, plan, rows)
     return Parts(
         resolved=resolved,
-        notes={key: reason for key, (_, reason) in chosen.items()},
+        notes=reasons,
         ground=ground,
         loaded=loaded,
         plan=plan,
@@ -260,6 +252,22 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
         care_notes=(*ground.care_notes, *care.notes),
         average=average,
     )
+
+
+def _settle(
+    resolved: ResolvedRecipe, ground: Groundwork, loaded: LoadedModel, device: torch.device
+) -> tuple[ResolvedRecipe, dict[str, str]]:
+    """The recipe with no value left `auto`, and the reason for each that was."""
+    chosen = infer_values(
+        ground.recipe,
+        task=ground.task,
+        strategy=ground.strategy,
+        model_config=loaded.model.config,
+        train_rows=len(ground.dataset.splits["train"]),
+        device=device,
+    )
+    values = {key: value for key, (value, _) in chosen.items()}
+    return with_inferred(resolved, values), {key: reason for key, (_, reason) in chosen.items()}
 
 
 def load_start(recipe: Recipe, ground: Groundwork) -> LoadedModel:

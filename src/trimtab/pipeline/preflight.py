@@ -22,7 +22,7 @@ from trimtab.pipeline.delivered import read_delivered, write_delivered
 from trimtab.pipeline.parts import Parts, base_of
 from trimtab.strategies.base import train_mode
 from trimtab.tasks.base import TaskContext
-from trimtab.training.engine import is_out_of_memory
+from trimtab.training.memory import is_out_of_memory
 from trimtab.training.precision import autocast
 
 ROWS = 4

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from trimtab.config.optimization import OPTIMIZER_OPTIONS
 from trimtab.config.regularization import RegularizationSection
 from trimtab.core.errors import RecipeError
 from trimtab.core.hooks import StepHook
@@ -99,6 +100,7 @@ def build_hooks(
     plan: TrainingPlan,
     seed: int,
     new_parameters: Collection[str],
+    pretrained_rows: Mapping[str, int] | None = None,
 ) -> tuple[StepHook, ...]:
     """The penalties and the gradient noise, in the order in which the loop calls them.
 
@@ -111,6 +113,8 @@ def build_hooks(
         plan: what trains, and which elements.
         seed: the run's seed.
         new_parameters: names of parameters that are not pretrained: a fresh head, adapters.
+        pretrained_rows: parameter name -> how many of its first rows are pretrained, where tokens were added to the
+            vocabulary.
 
     Raises:
         RecipeError: nothing that trains is of the kind that a penalty acts on.
@@ -129,7 +133,7 @@ def build_hooks(
     if section.l2:
         hooks.append(l2_penalty(matrices, section.l2))
     if section.l2_sp:
-        hooks.append(_l2_sp(section, trained, new_parameters))
+        hooks.append(_l2_sp(section, trained, new_parameters, pretrained_rows or {}))
     if section.gradient_noise:
         hooks.append(GradientNoise(trained, section.gradient_noise, seed, plan.masks))
     return tuple(hooks)
@@ -140,7 +144,9 @@ def _matrices(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return [parameter for parameter in parameters if parameter.ndim >= 2]
 
 
-def _l2_sp(section: RegularizationSection, trained: dict[str, nn.Parameter], new: Collection[str]) -> StepHook:
+def _l2_sp(
+    section: RegularizationSection, trained: dict[str, nn.Parameter], new: Collection[str], rows: Mapping[str, int]
+) -> StepHook:
     pretrained = [parameter for name, parameter in trained.items() if name not in new]
     head = _matrices(parameter for name, parameter in trained.items() if name in new)
     _refuse_if_empty(pretrained, "l2_sp", "it pulls pretrained parameters to their start")
@@ -150,7 +156,8 @@ def _l2_sp(section: RegularizationSection, trained: dict[str, nn.Parameter], new
             "all of them.",
             remedy="Set regularization.l2_sp_head to 0.",
         )
-    return l2_sp_penalty(pretrained, head, section.l2_sp, section.l2_sp_head)
+    by_identity = {id(trained[name]): count for name, count in rows.items() if name in trained}
+    return l2_sp_penalty(pretrained, head, section.l2_sp, section.l2_sp_head, by_identity)
 
 
 def build_objective(
@@ -205,7 +212,9 @@ def _without_classes(section: RegularizationSection, task: Task) -> Iterator[str
 
 
 def _notes(recipe: Recipe) -> Iterator[str]:
-    section, decay = recipe.regularization, recipe.optimizer.weight_decay
+    section = recipe.regularization
+    has_decay = "weight_decay" in OPTIMIZER_OPTIONS[recipe.optimizer.name]
+    decay = recipe.optimizer.setting("weight_decay") if has_decay else 0.0
     if section.l2_sp and decay:
         yield (
             f"optimizer.weight_decay={decay:g} pulls weights to zero, regularization.l2_sp to their pretrained values; "

@@ -9,7 +9,7 @@ Decoupled decay (`optimizer.weight_decay`) pulls all in proportion to their size
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,11 +50,13 @@ class Pull:
         parameter: w.
         strength: factor, the derivative being strength·(w − target).
         target: of w's shape and on its device; None stands for zero.
+        rows: the first so many rows of w are pulled; all when None.
     """
 
     parameter: nn.Parameter
     strength: float
     target: torch.Tensor | None = None
+    rows: int | None = None
 
 
 class L2Penalty(StepHook):
@@ -79,8 +81,9 @@ class L2Penalty(StepHook):
             if pull.parameter.grad is None:
                 continue
             # The difference first: (g + s·w) − s·target would lose what little separates w from its target.
-            distance = pull.parameter if pull.target is None else pull.parameter - pull.target
-            pull.parameter.grad.add_(distance, alpha=pull.strength)
+            weight = pull.parameter[: pull.rows]
+            distance = weight if pull.target is None else weight - pull.target[: pull.rows]
+            pull.parameter.grad[: pull.rows].add_(distance, alpha=pull.strength)
             values.append(pull.strength / 2 * torch.linalg.vector_norm(distance).square())
         return {self.name: _sum(values)}
 
@@ -91,7 +94,11 @@ def l2_penalty(parameters: Iterable[nn.Parameter], strength: float) -> L2Penalty
 
 
 def l2_sp_penalty(
-    pretrained: Iterable[nn.Parameter], head: Iterable[nn.Parameter], alpha: float, beta: float
+    pretrained: Iterable[nn.Parameter],
+    head: Iterable[nn.Parameter],
+    alpha: float,
+    beta: float,
+    rows: Mapping[int, int] | None = None,
 ) -> L2Penalty:
     """L2-SP (Li, Grandvalet & Davoine 2018, arXiv 1802.01483): α/2·‖w − w⁰‖² + β/2·‖w_new‖².
 
@@ -100,8 +107,10 @@ def l2_sp_penalty(
         head: w_new, weights that start at random.
         alpha: α.
         beta: β.
+        rows: identity of a parameter -> how many of its first rows are pretrained, where not all are.
     """
-    pulls = [Pull(parameter, alpha, parameter.detach().clone()) for parameter in pretrained]
+    known = rows or {}
+    pulls = [Pull(parameter, alpha, parameter.detach().clone(), known.get(id(parameter))) for parameter in pretrained]
     if beta:
         pulls += [Pull(parameter, beta) for parameter in head]
     return L2Penalty("l2_sp", pulls)

@@ -265,3 +265,17 @@ def count(number: int, noun: str) -> str:
 def peft_bias(bias: str, method: str) -> str:
     """The name by which `peft` knows which biases train."""
     return f"{method}_only" if bias == "adapted" else bias
+
+
+def refuse_idle_rank(key: str, rank: int, layers: tuple[Layer, ...]) -> None:
+    """Refuse a rank that no layer has: the update would take more parameters than the weights, and say no more.
+
+    Raises:
+        RecipeError: with the largest rank that says anything.
+    """
+    most = max(min(layer.inputs, layer.outputs) for layer in layers)
+    if rank > most:
+        raise RecipeError(
+            f"strategy.{key}: {rank} is above the rank of every layer that is adapted; the largest is {most}.",
+            remedy=f"Give a number from 1 to {most}, such as 8, or use --strategy full.",
+        )

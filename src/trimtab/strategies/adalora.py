@@ -9,7 +9,13 @@ from pydantic import Field, model_validator
 from trimtab.config.plugins import PluginOptions
 from trimtab.core.hooks import StepHook
 from trimtab.core.registry import STRATEGIES
-from trimtab.strategies._adapters import AdapterStrategy, BiasOptions, adapter_learning_rate, peft_bias
+from trimtab.strategies._adapters import (
+    AdapterStrategy,
+    BiasOptions,
+    adapter_learning_rate,
+    peft_bias,
+    refuse_idle_rank,
+)
 from trimtab.strategies._peft import ADAPTER, peft
 from trimtab.strategies._rank_budget import RankBudget, Triplets
 
@@ -58,8 +64,13 @@ class AdaLora(AdapterStrategy):
     parts: ClassVar[tuple[str, ...]] = ("lora_A", "lora_B", "lora_E")
 
     def config(self, layers: tuple[Layer, ...]) -> Any:
-        """AdaLoRA on these layers."""
+        """AdaLoRA on these layers.
+
+        Raises:
+            RecipeError: the rank is above that of every layer.
+        """
         options = cast(AdaLoraOptions, self.options)
+        refuse_idle_rank("init_r", options.init_r, layers)
         return peft().AdaLoraConfig(
             init_r=options.init_r,
             target_r=options.target_r,

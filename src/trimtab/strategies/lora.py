@@ -9,7 +9,14 @@ from pydantic import Field
 from trimtab.config.plugins import PluginOptions
 from trimtab.core.errors import RecipeError
 from trimtab.core.registry import STRATEGIES
-from trimtab.strategies._adapters import LORA_FACTOR, AdapterStrategy, BiasOptions, adapter_learning_rate, peft_bias
+from trimtab.strategies._adapters import (
+    LORA_FACTOR,
+    AdapterStrategy,
+    BiasOptions,
+    adapter_learning_rate,
+    peft_bias,
+    refuse_idle_rank,
+)
 from trimtab.strategies._peft import peft
 
 if TYPE_CHECKING:
@@ -59,9 +66,11 @@ class Lora(AdapterStrategy):
         """LoRA on these layers.
 
         Raises:
-            RecipeError: PiSSA is asked for more singular vectors than a layer has.
+            RecipeError: the rank is above that of every layer, or PiSSA is asked for more singular vectors than a
+                layer has.
         """
         options = cast(LoraOptions, self.options)
+        refuse_idle_rank("r", options.r, layers)
         smallest = min(layers, key=lambda layer: min(layer.inputs, layer.outputs))
         most = min(smallest.inputs, smallest.outputs)
         if options.variant == "pissa" and options.r > most:

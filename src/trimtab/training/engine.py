@@ -8,7 +8,6 @@ all processes; so neither accumulation nor the budget nor the number of processe
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from trimtab.data.batching import cut_by_budget, plan_epoch, steps_per_epoch
 from trimtab.models.blocks import Blocks
 from trimtab.strategies.base import TrainingPlan, apply_plan, frozen_modules, train_mode
 from trimtab.tasks.base import Examples
+from trimtab.training.memory import device_random_state, is_out_of_memory, release_memory, set_device_random_state
 from trimtab.training.objective import Objective
 from trimtab.training.optimizers import set_rates
 from trimtab.training.precision import autocast
@@ -257,7 +257,7 @@ class Engine:
     def _accumulate_within_memory(self, batches: list[np.ndarray], number: int) -> _Sums:
         """Run the backward passes of a step; where memory runs out, halve the token budget and do the step again."""
         while True:
-            random_state = _device_random_state(self.accelerator.device)
+            random_state = device_random_state(self.accelerator.device)
             try:
                 return self._accumulate(batches, number)
             except (RuntimeError, MemoryError) as error:
@@ -266,7 +266,7 @@ class Engine:
                 reason = (str(error) or type(error).__name__).splitlines()[0][:200]
             # Outside the except block, so that the traceback no longer holds the activations.
             self._shrink_budget(number, reason)
-            _set_device_random_state(self.accelerator.device, random_state)
+            set_device_random_state(self.accelerator.device, random_state)
 
     def _shrink_budget(self, number: int, reason: str) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -371,34 +371,9 @@ def total_steps(recipe: Recipe, rows: int) -> int:
     return steps if training.max_steps is None else min(steps, training.max_steps)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is a lack of memory of the device or of the machine."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-
-
-def release_memory() -> None:
-    """Give freed memory back to the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def _why_skipped(loss: float, norm: float) -> str | None:
     if not math.isfinite(loss):
         return f"the loss is {'NaN' if math.isnan(loss) else 'infinite'}"
     if not math.isfinite(norm):
         return f"the gradient is {'NaN' if math.isnan(norm) else 'infinite'}"
     return None
-
-
-def _device_random_state(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-def _set_device_random_state(device: torch.device, state: tuple[torch.Tensor, torch.Tensor | None]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)

@@ -13,7 +13,7 @@ from torch import nn
 from trimtab.core.errors import OutOfMemoryError
 from trimtab.data.batching import cut_by_budget
 from trimtab.tasks.base import Examples, Task
-from trimtab.training.engine import is_out_of_memory, release_memory
+from trimtab.training.memory import is_out_of_memory, release_memory
 from trimtab.training.precision import autocast
 
 

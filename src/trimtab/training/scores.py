@@ -26,7 +26,7 @@ from trimtab.core.seeds import stream, stream_seed
 from trimtab.data.batching import cut_by_budget
 from trimtab.strategies.base import ScoreRequest
 from trimtab.tasks.base import Examples, Task
-from trimtab.training.engine import is_out_of_memory, release_memory
+from trimtab.training.memory import is_out_of_memory, release_memory
 from trimtab.training.objective import Objective, TaskObjective
 
 Gradients = tuple[torch.Tensor, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from trimtab.regularization.forgetting import (
     measurements,
     read_texts,
 )
-from trimtab.tasks.base import Examples
+from trimtab.tasks.base import Examples, Modality
 
 SECTION = ForgettingSection(ewc=1.0, ewc_rows=8)
 
@@ -294,8 +295,12 @@ def test_what_images_cannot_use_is_refused(fields: dict[str, object], words: str
         check_forgetting(ForgettingSection.model_validate(fields), "image")
 
 
-def test_images_may_have_ewc_and_distillation() -> None:
-    check_forgetting(ForgettingSection(ewc=1.0, distillation=1.0), "image")
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_what_is_refused_for_images_is_not_refused_with_ewc_and_distillation_alone(modality: Modality) -> None:
+    section = ForgettingSection(ewc=1.0, distillation=1.0)
+    assert check_forgetting(section, modality) is None  # type: ignore[func-returns-value]
+    with pytest.raises(RecipeError) if modality == "image" else contextlib.nullcontext():
+        check_forgetting(section.model_copy(update={"replay": 1.0}), modality)
 
 
 def test_distillation_of_a_compiled_model_is_refused() -> None:

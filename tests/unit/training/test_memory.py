@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from trimtab.core.errors import OutOfMemoryError
-from trimtab.training.engine import Engine, is_out_of_memory
+from trimtab.training.engine import Engine
 from trimtab.training.inference import Predictor
+from trimtab.training.memory import is_out_of_memory
 
 CPU_MESSAGE = (
     "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."
