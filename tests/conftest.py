@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Two workers share two cores: one thread each, or they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# No test reads or fills the user's own cache.
+os.environ["TRIMTAB_CACHE"] = tempfile.mkdtemp(prefix="trimtab-tests-cache-")
+
+atexit.register(shutil.rmtree, os.environ["TRIMTAB_CACHE"], ignore_errors=True)
 
 import pytest
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trimtab.config.augmentation import AugmentationSection
+from trimtab.config.cache import CacheSection
 from trimtab.config.forgetting import ForgettingSection
 from trimtab.config.optimization import OptimizerSection, ScheduleSection, refuse_decay_of_schedule_free
 from trimtab.config.plugins import PluginSection, plugin_field
@@ -295,6 +296,7 @@ class Recipe(Section):
     weights: WeightsSection = Field(
         default_factory=WeightsSection, description="Which weights are delivered at the end."
     )
+    cache: CacheSection = Field(default_factory=CacheSection, description="What is kept on disk for later runs.")
     checkpoint: CheckpointSection = Field(
         default_factory=CheckpointSection, description="What is kept of the run while it goes on."
     )

@@ -28,6 +28,7 @@ FEWEST_EPOCHS, MOST_EPOCHS = 3, 20
 
 # Keys that name files or folders, beside those of `data`, `model.name` and `output`.
 FILES = {
+    "cache": ("folder",),
     "augmentation": (
         "synonyms",
         "back_translation_forward",
