@@ -15,11 +15,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # No test reads or fills the user's own cache.
 os.environ["TRIMTAB_CACHE"] = tempfile.mkdtemp(prefix="trimtab-tests-cache-")
 
-atexit.register(shutil.rmtree, os.environ["TRIMTAB_CACHE"], ignore_errors=True)
-
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+atexit.register(shutil.rmtree, os.environ["TRIMTAB_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
