@@ -2,6 +2,8 @@
 # make test         install what the tests need and run them
 # make check        ruff, mypy and import-linter
 # make docs         write the documents that are derived from the code
+# make bench        speed beside the HF Trainer in small sizes, about 15 minutes; needs the data of benchmarks/README.md
+# make bench-compare    the same, beside the ratios of benchmarks/baselines.json
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +11,7 @@ RUN := runs/quickstart
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check docs bench clean
+.PHONY: help quickstart test check docs bench bench-compare clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -48,7 +50,10 @@ docs: $(VENV)/.installed-dev
 	@$(BIN)/python scripts/write_docs.py
 
 bench: $(VENV)/.installed-dev
-	@$(BIN)/python benchmarks/text_classification.py
+	@$(BIN)/python benchmarks/speed/run_all.py --quick
+
+bench-compare: $(VENV)/.installed-dev
+	@$(BIN)/python benchmarks/speed/run_all.py --quick --compare
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -140,6 +140,21 @@ def run(job: Job) -> dict[str, Any]:
         }
 
 
+def machine_line() -> str:
+    """The machine, its threads, and the versions that a benchmark ran with, in a few words."""
+    import torch
+    import transformers
+
+    from trimtab.core.devices import hardware
+
+    found = hardware()
+    accelerators = ", ".join(found["accelerators"]) or "no GPU"
+    return (
+        f"{found['cores']} cores ({found['processor']}), {found['threads']} threads, {found['memory_gib']} GiB, "
+        f"{accelerators}; torch {torch.__version__}, transformers {transformers.__version__}"
+    )
+
+
 def write_section(page: Path, name: str, text: str) -> None:
     """Put `text` between the marks `<!-- begin NAME -->` and `<!-- end NAME -->` of a page, or at its end."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"

@@ -22,15 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jobs import write_section
+import hf_trainer
+from jobs import DATA, machine_line, write_section
 
-from trimtab.config.load import build_recipe
-from trimtab.config.recipe import EvaluationSection
-from trimtab.data.loading import load_dataset
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("TRIMTAB_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 LEARNING_RATE = 1e-4
 BATCH_SIZE = 32
 PEERS = {"hf": "HF Trainer, defaults", "hf-best": "HF Trainer, bf16 + grouped by length"}
@@ -50,7 +44,7 @@ sides. Each run is a process of its own, and the libraries take turns.
 {table}
 Trained on: {cases}.
 
-Machine: {cores} cores ({processor}), {memory} GiB, no GPU; torch {torch}, transformers {transformers}. The machine is
+Machine: {machine}. The machine is
 shared and its speed drifts, so that a ratio is worth more than a time, and a single round less than several. Most of
 the gain over the defaults comes from bfloat16 and from batches of like length, which the HF Trainer offers as flags;
 with both it is about level.
@@ -121,101 +115,6 @@ def run_trimtab(case: Case, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def run_hf(case: Case, seed: int, folder: Path, *, best_flags: bool) -> dict[str, Any]:
-    """Train with the HF Trainer on the splits that Trimtab makes; return the same figures."""
-    import time
-
-    import torch
-    from transformers import (
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        DataCollatorWithPadding,
-        Trainer,
-        TrainingArguments,
-        set_seed,
-    )
-
-    from trimtab.evaluation.evaluate import evaluate_classification
-    from trimtab.metrics.classification import classification_metrics, confusion_matrix
-    from trimtab.models.sources import resolve_model
-
-    recipe = build_recipe(overrides=case.settings(seed)).recipe
-    dataset = load_dataset(recipe.data.path, recipe.data, seed=seed)
-    place = resolve_model("starter").location
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    ids = {label: index for index, label in enumerate(dataset.labels)}
-
-    def encode(split: str) -> list[dict[str, Any]]:
-        frame = dataset.splits[split]
-        encoded = tokenizer(frame["text"].tolist(), truncation=True)
-        return [
-            {"input_ids": tokens, "attention_mask": mask, "label": ids[label]}
-            for tokens, mask, label in zip(encoded["input_ids"], encoded["attention_mask"], frame["label"], strict=True)
-        ]
-
-    def compute_metrics(prediction: Any) -> dict[str, float]:
-        confusion = confusion_matrix(prediction.label_ids, prediction.predictions.argmax(-1), len(ids))
-        return {"macro_f1": float(classification_metrics(confusion)["macro_f1"])}
-
-    set_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(place, num_labels=len(ids))
-    train = encode("train")
-    steps = case.epochs * -(-len(train) // BATCH_SIZE)
-    arguments = TrainingArguments(
-        output_dir=str(folder / "hf"),
-        num_train_epochs=case.epochs,
-        per_device_train_batch_size=BATCH_SIZE,
-        per_device_eval_batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATE,
-        weight_decay=0.01,
-        warmup_steps=-(-steps // 10),
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="macro_f1",
-        report_to=[],
-        seed=seed,
-        disable_tqdm=True,
-        bf16=best_flags,
-        use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length" if best_flags else "random",
-    )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=encode("validation"),
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
-        processing_class=tokenizer,
-    )
-    began = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - began
-    test = encode("test")
-    # Grouping by length reorders the test rows, too: labels and predictions must come from the same call.
-    predicted = trainer.predict(test)
-    result = evaluate_classification(
-        np.asarray(predicted.label_ids),
-        torch.from_numpy(predicted.predictions).softmax(-1).numpy(),
-        dataset.labels,
-        split="test",
-        section=EvaluationSection(),
-        primary_metric="macro_f1",
-        seed=seed,
-        baseline_predictions={},
-    )
-    metrics = result.to_dict()["metrics"]
-    return {
-        "accuracy": metrics["accuracy"],
-        "macro_f1": metrics["macro_f1"],
-        "rows": {"train": len(train), "test": len(test)},
-        "seconds": seconds,
-        "samples_per_second": case.epochs * len(train) / seconds,
-    }
-
-
 def run_one(library: str, case: Case, seed: int) -> dict[str, Any]:
     """Run one (library, case, seed) in a process of its own and return its figures."""
     command = [sys.executable, __file__, "--one", library, "--only", case.name, "--seed", str(seed)]
@@ -245,12 +144,6 @@ def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 def document(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     """The whole of docs/benchmarks.md: how it was measured, on what, and the table."""
-    import torch
-    import transformers
-
-    from trimtab.core.devices import hardware
-
-    machine = hardware()
     cases = "; ".join(
         f"{case.name}, {case.epochs} {'epoch' if case.epochs == 1 else 'epochs'} over "
         f"{results[case.name]['trimtab'][0]['rows']['train']:,} rows"
@@ -263,11 +156,7 @@ def document(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
         max_rows=CASES["sst2"].max_rows,
         batch=BATCH_SIZE,
         rate=LEARNING_RATE,
-        cores=machine["cores"],
-        processor=machine["processor"],
-        memory=machine["memory_gib"],
-        torch=torch.__version__,
-        transformers=transformers.__version__,
+        machine=machine_line(),
     )
 
 
@@ -309,7 +198,7 @@ def main() -> None:
                 figures = run_trimtab(cases[0], arguments.seed, Path(folder))
             else:
                 best_flags = arguments.one == "hf-best"
-                figures = run_hf(cases[0], arguments.seed, Path(folder), best_flags=best_flags)
+                figures = hf_trainer.train(cases[0].settings(arguments.seed), Path(folder), best_flags=best_flags)
         print(json.dumps(figures))
         return
     libraries = ["trimtab", *(name for name in arguments.peers.split(",") if name)]

@@ -17,8 +17,8 @@ SETS = {
 COMMON: dict[str, Any] = {"evaluation.baselines": False}
 
 
-def settings_of(case: str, train_rows: int = 1000, epochs: int = 2) -> dict[str, Any]:
-    """Recipe keys of a set: so many training rows, 500 for validation, the test rows whole."""
+def settings_of(case: str, train_rows: int = 1000, epochs: int = 2, validation_rows: int = 500) -> dict[str, Any]:
+    """Recipe keys of a set: so many rows for training and for validation, the test rows whole."""
     name, files, label = SETS[case]
-    folder = subset(name, files, {"validation": 500, "train": train_rows}, label)
+    folder = subset(name, files, {"validation": validation_rows, "train": train_rows}, label)
     return {"data.path": str(folder), "data.label": label, "training.num_epochs": epochs, **COMMON}

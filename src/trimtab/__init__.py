@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trimtab.api import Run, check, find_learning_rate, load, resume, train
+    from trimtab.api import Run, check, find_learning_rate, load, resume, run_trials, train
     from trimtab.core.errors import TrimtabError
 
 __version__ = "0.1.0"
-__all__ = ["Run", "TrimtabError", "__version__", "check", "find_learning_rate", "load", "resume", "train"]
+__all__ = ["Run", "TrimtabError", "__version__", "check", "find_learning_rate", "load", "resume", "run_trials", "train"]
 
 
 def __getattr__(name: str) -> Any:

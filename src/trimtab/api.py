@@ -21,12 +21,14 @@ from trimtab.data.report import DataReport
 from trimtab.evaluation.result import EvalResult
 from trimtab.pipeline import lr_find as pipeline_lr_find
 from trimtab.pipeline import train as pipeline
+from trimtab.pipeline import trials as pipeline_trials
 from trimtab.pipeline.check import report_on
 from trimtab.pipeline.trained import Prediction, TrainedModel, find_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from trimtab.pipeline.trials import TrialResult
     from trimtab.training.rate_range import RateRange
 
 StrPath = str | os.PathLike[str]
@@ -273,6 +275,41 @@ def find_learning_rate(
     """
     resolved, source = with_data(dict(settings or {}), data, recipe, origin="python")
     return pipeline_lr_find.find_learning_rate(resolved, source, Path(output), steps=steps)
+
+
+def run_trials(
+    data: Any = None,
+    *,
+    trials: Sequence[Mapping[str, Any]],
+    recipe: StrPath | None = None,
+    settings: Mapping[str, Any] | None = None,
+    on_event: Listener | None = None,
+) -> list[TrialResult]:
+    """Train several variants of one recipe, and judge each on the validation rows. No run directory is made.
+
+    Data, tokens and the output of frozen blocks are made once for all. The test rows are not looked at.
+
+    Args:
+        data: path, Hub id, DataFrame, or `datasets` object; may stand in the recipe instead.
+        trials: what each changes, by dotted key, such as `[{"seed": 1}, {"optimizer.learning_rate": 3e-4}]`.
+        recipe: YAML file with any recipe keys.
+        settings: any recipe key by its dotted name; what all trials share.
+        on_event: called with every event.
+
+    Returns:
+        A result for each trial, in their order.
+
+    Raises:
+        RecipeError: a trial changes data, task, model, output or cache.
+        TrimtabError: whatever training would raise.
+    """
+    own = dict(settings or {})
+
+    def resolve(changes: Mapping[str, Any]) -> ResolvedRecipe:
+        return with_data({**own, **changes}, data, recipe, origin="python")[0]
+
+    source = with_data(own, data, recipe, origin="python")[1]
+    return pipeline_trials.run_trials(resolve, source, trials, on_event)
 
 
 def resume(path: StrPath, *, on_event: Listener | None = None) -> Run:

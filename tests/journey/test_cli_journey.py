@@ -135,6 +135,8 @@ def test_recipe_tells_values_and_origins(place: Place) -> None:
         "training.batch_size": "flag",
         "training.max_tokens_per_batch": "inferred",
         "training.precision": "inferred",
+        "training.compile": "inferred",
+        "model.attention": "inferred",
         "training.device": "inferred",
         "evaluation.metric": "inferred",
         "evaluation.bootstrap_samples": "flag",

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recipe": ("trimtab.cli.recipe", "Print a commented recipe with every option and its default."),
     "runs": ("trimtab.cli.runs", "List the runs in a folder with their results."),
     "resume": ("trimtab.cli.resume", "Go on with RUN from its newest sound checkpoint."),
+    "cache": ("trimtab.cli.cache", "List what is kept on disk for later runs, or remove it."),
 }
 
 
@@ -83,6 +84,8 @@ class CommandGroup(click.Group):
 
     def _run(self, arguments: list[str], prog_name: str, complete_var: str | None, extra: dict[str, Any]) -> int:
         try:
+            # Commands find their words as `obj`: those that start themselves anew need them.
+            extra = {"obj": tuple(arguments), **extra}
             result = super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
             sys.stdout.flush()
         except BrokenPipeError:

@@ -83,6 +83,10 @@ class Progress:
             details = f"loss {self._loss():.4f}{self._metric}  lr {rate:.2e}  {self._speed():.1f} samples/s"
             self._bar.update(self._bar_task, completed=event["step"], details=details)
 
+    def _on_finding(self, event: dict[str, Any]) -> None:
+        if event["name"] == "memory":
+            self._warn(f"{event['message']} {event['remedy']}")
+
     def _on_evaluation(self, event: dict[str, Any]) -> None:
         value = event["metrics"].get(event["metric"])
         shown = "-" if value is None else f"{value:.4f}"

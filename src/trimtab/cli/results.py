@@ -33,6 +33,7 @@ def show_run(run: RunDirectory, *, as_json: bool) -> int:
     elif process_index() == 0:
         show_result(result)
         _show_retention(run)
+        _show_memory(run)
         _show_next(run, result)
     return EXIT_TARGET_MISSED if result.target is not None and not result.target.reached else 0
 
@@ -58,6 +59,16 @@ def _show_retention(run: RunDirectory) -> None:
     path = run.path / "retention.json"
     if path.is_file():
         click.echo(json.loads(path.read_text(encoding="utf-8"))["summary"])
+
+
+def _show_memory(run: RunDirectory) -> None:
+    """The peak memory of the training, as it was forecast and measured."""
+    from trimtab.core.events import read_events
+    from trimtab.evaluation.report import memory_sentence
+
+    sentence = memory_sentence(read_events(run.events)) if run.events.is_file() else ""
+    if sentence:
+        click.echo(sentence)
 
 
 def _shown(interval: Interval | None) -> str:

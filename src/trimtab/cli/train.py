@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from trimtab.cli.flags import RecipeArguments, recipe_flags
+from trimtab.cli.launch import check_devices, devices_option, launch, processes_to_start
 from trimtab.cli.output import json_option
 from trimtab.cli.progress import Progress
 from trimtab.core.errors import RecipeError
@@ -17,8 +19,12 @@ RECIPE_SUFFIXES = (".yaml", ".yml")
 @click.command("train")
 @click.argument("data", required=False)
 @recipe_flags()
+@devices_option
 @json_option
-def command(data: str | None, recipe: RecipeArguments, as_json: bool) -> int:
+@click.pass_obj
+def command(
+    arguments: Sequence[str], data: str | None, recipe: RecipeArguments, devices: int | None, as_json: bool
+) -> int:
     """Fine-tune a model on DATA, evaluate it, and keep it.
 
     DATA is a CSV, TSV, JSON Lines or Parquet file, a folder with train/validation/test files, a folder of image
@@ -27,6 +33,8 @@ def command(data: str | None, recipe: RecipeArguments, as_json: bool) -> int:
     Exit code: 0 done, 2 bad input, 3 the target was not reached, 130 or 143 interrupted (a checkpoint was written).
     """
     recipe, source = with_data(recipe, data)
+    if count := processes_to_start(devices):
+        return launch(arguments, count, check_devices(count, recipe.resolve().recipe.training.device))
     from trimtab.cli.results import show_run
     from trimtab.pipeline.train import train
 

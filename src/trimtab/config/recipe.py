@@ -121,6 +121,12 @@ class ModelSection(Section):
     trust_remote_code: bool = Field(
         False, description="Run Python code that comes with the model. Only for sources you trust."
     )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = Field(
+        AUTO,
+        description="Implementation of attention: `sdpa` is torch's fused one, `eager` plain matrix products, "
+        "`flash_attention_2` (package flash-attn) and `flex_attention` need CUDA; `auto` takes the fastest by "
+        "measurement where the run is long, else `sdpa` if the model has it.",
+    )
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout probability of every dropout layer; the model's own when absent."
     )
@@ -188,7 +194,8 @@ class TrainingSection(Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         AUTO,
-        description="Arithmetic: `bf16` autocast or `fp32`; `auto` takes bf16 where the hardware computes it natively.",
+        description="Arithmetic: `bf16` autocast or `fp32`; `auto` takes bf16 where the hardware computes it natively, "
+        "and in a long run measures first whether it is faster and keeps loss and gradients.",
         json_schema_extra=flag("--precision"),
     )
     device: str = Field(
@@ -197,7 +204,16 @@ class TrainingSection(Section):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
     )
-    compile: bool = Field(False, description="Compile the model with `torch.compile`; it takes a while at the start.")
+    compile: bool | Auto = Field(
+        AUTO,
+        description="Compile the model with `torch.compile`, which takes a while at the start; `auto` does so on CUDA "
+        "where the run is long enough to repay it.",
+    )
+    sharding: Literal["none", "fsdp"] = Field(
+        "none",
+        description="What several processes hold: `none`, each a whole copy of weights and optimizer (DDP); `fsdp`, "
+        "each a share of weights, gradients and optimizer states, gathered block by block for each step (FSDP2).",
+    )
     max_nonfinite_steps: int = Field(
         3, ge=1, description="Steps in a row with a NaN or infinite loss or gradient after which the run stops."
     )

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ import numpy as np
 
 MIB = 1 << 20
 DIGEST_BYTES = 16
+# Tells backup programs that the folder can be made anew (https://bford.info/cachedir/), and us that we may clear it.
+TAG = "CACHEDIR.TAG"
+TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by Trimtab; `trimtab cache --clear` empties it.\n"
+VALUE = "value.json"
 
 
 def cache_folder(wanted: str | None = None) -> Path:
@@ -47,6 +51,12 @@ def content_key(*parts: Any) -> str:
         digest.update(f"{head} {len(body)}\n".encode())
         digest.update(body)
     return digest.hexdigest()
+
+
+def row_keys(contents: Iterable[Any]) -> np.ndarray:
+    """A digest of each content (bytes or contiguous array), 16 bytes `[rows]`."""
+    digests = [hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest() for content in contents]
+    return np.array(digests, dtype=f"S{DIGEST_BYTES}")
 
 
 class DiskCache:
@@ -78,22 +88,31 @@ class DiskCache:
             key: from `content_key`.
             write: writes the entry's files into the folder that it is given; may raise OSError.
         """
+        with contextlib.suppress(OSError), self.entry(key) as aside:
+            write(aside)
+        return self.get(key)
+
+    @contextlib.contextmanager
+    def entry(self, key: str) -> Iterator[Path]:
+        """A folder to write an entry into, which takes its place when the block ends, and vanishes where it fails.
+
+        An entry above the budget is not kept.
+
+        Raises:
+            OSError: the folder cannot be made, or what the block raised.
+        """
         aside = self.path / f".{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
         entry = self.path / key
         try:
             aside.mkdir(parents=True)
-            write(aside)
-            if size_of(aside) > self.budget_bytes:
-                return None
+            mark(self.path)
+            yield aside
             # Another process may have made the same entry meanwhile; by its key it is the same.
-            if not entry.is_dir():
+            if size_of(aside) <= self.budget_bytes and not entry.is_dir():
                 aside.replace(entry)
-        except OSError:
-            return entry if entry.is_dir() else None
+                self.trim(keep=key)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        self.trim(keep=key)
-        return entry
 
     def discard(self, key: str) -> None:
         """Remove an entry, as when it turns out to be damaged."""
@@ -115,7 +134,7 @@ class DiskCache:
         found = []
         with contextlib.suppress(OSError):
             for entry in self.path.iterdir():
-                if not entry.name.startswith("."):
+                if not entry.name.startswith(".") and entry.is_dir():
                     with contextlib.suppress(OSError):
                         found.append((entry.name, size_of(entry), entry.stat().st_mtime))
         return found
@@ -124,3 +143,64 @@ class DiskCache:
 def size_of(folder: Path) -> int:
     """Bytes of all files in a folder, the folders in it included."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def mark(folder: Path) -> None:
+    """Note that a folder holds nothing but what a cache may lose.
+
+    Raises:
+        OSError: the folder is not there, or cannot be written.
+    """
+    tag = folder / TAG
+    if not tag.is_file():
+        tag.write_text(TAG_TEXT, encoding="utf-8")
+
+
+def open_cache(kind: str, *, enabled: bool, folder: str | None, mib: int) -> DiskCache | None:
+    """The cache of a kind as a recipe wants it; None where it wants none.
+
+    Args:
+        kind: name of the sub-folder.
+        enabled: the recipe's `cache.enabled`.
+        folder: its `cache.folder`.
+        mib: most MiB of the kind.
+    """
+    return DiskCache(kind, cache_folder(folder), mib * MIB) if enabled else None
+
+
+def cached_json(cache: DiskCache | None, key: str, make: Callable[[], Any]) -> Any:
+    """A value from the cache, or made and kept; a damaged one is made anew.
+
+    Args:
+        cache: None makes the value, and keeps nothing.
+        key: from `content_key`; whatever the value depends on, the version of the code that makes it included.
+        make: gives a value of JSON types. Both ways the caller gets what JSON makes of it (lists in place of tuples).
+    """
+    if cache is not None:
+        entry = cache.get(key)
+        if entry is not None:
+            try:
+                return json.loads((entry / VALUE).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                cache.discard(key)
+    text = json.dumps(make())
+    if cache is not None:
+        cache.put(key, lambda folder: _write_text(folder / VALUE, text))
+    return json.loads(text)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def kinds(folder: Path) -> list[DiskCache]:
+    """The caches below a folder, by name; folders that no cache made are left out."""
+    found = []
+    with contextlib.suppress(OSError):
+        found = sorted(path.name for path in folder.iterdir() if (path / TAG).is_file())
+    return [DiskCache(name, folder, 0) for name in found]
+
+
+def clear(cache: DiskCache) -> None:
+    """Remove all that a cache holds, the remains of killed processes included."""
+    shutil.rmtree(cache.path, ignore_errors=True)

@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     import torch
 
 # Rows are sorted by length within pools of this many batches: larger pools pad less, smaller ones mix lengths better.
-POOL_BATCHES = 64
+POOL_BATCHES = 128
 
 DEFAULT_TOKEN_BUDGET = 8192
+
+# What a piece costs beside its tokens, in tokens: launching the layers, and on a CPU reading the weights once more.
+# Measured on two cores with 6 blocks of 384 units: 30 ms a piece, 0.33 ms a token. A GPU computes thousands of tokens
+# in the time in which it is told what to do.
+PIECE_OVERHEAD = {"cpu": 96, "cuda": 2048}
+# Most rows whose pieces are weighed against each other: the time for that grows with the square.
+WEIGHED_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -82,23 +89,68 @@ def plan_epoch(
     return [shuffled[at : at + accumulation] for at in range(0, len(shuffled), accumulation)]
 
 
-def cut_by_budget(rows: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+def piece_overhead(device_type: str) -> int:
+    """Tokens in the time of which a device does what it does once for every piece.
+
+    Args:
+        device_type: `cpu`, `cuda`, `mps`.
+    """
+    return PIECE_OVERHEAD.get(device_type, PIECE_OVERHEAD["cuda"])
+
+
+def cut_by_budget(
+    rows: np.ndarray, lengths: np.ndarray, budget: int, overhead: int = PIECE_OVERHEAD["cpu"]
+) -> list[np.ndarray]:
     """Cut `rows` into pieces whose padded size (rows × longest row) stays within `budget` tokens.
 
     Pieces hold rows of like length, the longest first (so that a lack of memory shows at once). A row longer than the
-    budget makes a piece of its own.
+    budget makes a piece of its own. Up to 1,024 rows, the pieces are those of least cost, each costing its padded size
+    and `overhead`: one very long row does not pad all others. More rows fill each piece up to the budget, as there the
+    rows of a piece are of like length anyway.
 
     Args:
         rows: row indices, `[n]`.
         lengths: tokens of every row of the data, `[rows]`.
         budget: most tokens of a piece, padding included.
+        overhead: tokens that a piece costs beside its own, see `piece_overhead`.
     """
     ordered = rows[np.argsort(-lengths[rows], kind="stable")]
-    pieces: list[np.ndarray] = []
+    sizes = np.maximum(1, lengths[ordered])
+    counts = _full_counts(sizes, budget) if len(ordered) > WEIGHED_ROWS else _cheapest_counts(sizes, budget, overhead)
+    return np.split(ordered, np.cumsum(counts)[:-1]) if counts else []
+
+
+def _full_counts(sizes: np.ndarray, budget: int) -> list[int]:
+    """Rows of each piece when every piece takes as many as the budget holds; `sizes` are descending."""
+    counts: list[int] = []
     start = 0
-    while start < len(ordered):
-        longest = max(1, int(lengths[ordered[start]]))
-        count = max(1, budget // longest)
-        pieces.append(ordered[start : start + count])
-        start += count
-    return pieces
+    while start < len(sizes):
+        counts.append(min(len(sizes) - start, max(1, budget // int(sizes[start]))))
+        start += counts[-1]
+    return counts
+
+
+def _cheapest_counts(sizes: np.ndarray, budget: int, overhead: int) -> list[int]:
+    """Rows of each piece so that the sum of padded sizes and overheads is least; `sizes` are descending.
+
+    Exact, by dynamic programming from the shortest row on: sorted rows leave only the places of the cuts to choose. Of
+    equal costs the longest piece is taken.
+    """
+    total = len(sizes)
+    # Cost of the rows from each on, and how many of them the first piece takes.
+    cost = np.zeros(total + 1, dtype=np.int64)
+    taken = np.zeros(total, dtype=np.int64)
+    for start in range(total - 1, -1, -1):
+        longest = int(sizes[start])
+        most = min(total - start, max(1, budget // longest))
+        # From the most rows down to one, so that the first least is that of the longest piece.
+        trials = longest * np.arange(most, 0, -1) + cost[start + 1 : start + most + 1][::-1]
+        best = int(trials.argmin())
+        cost[start] = trials[best] + overhead
+        taken[start] = most - best
+    counts: list[int] = []
+    start = 0
+    while start < total:
+        counts.append(int(taken[start]))
+        start += counts[-1]
+    return counts

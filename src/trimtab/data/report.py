@@ -13,13 +13,16 @@ from trimtab.core.errors import DataError
 from trimtab.core.files import jsonable
 from trimtab.data import findings
 from trimtab.data.dataset import Dataset
-from trimtab.data.duplicates import Duplicates, find_text_duplicates
+from trimtab.data.duplicates import Duplicates
 from trimtab.data.findings import DataFinding, percent
-from trimtab.data.image_duplicates import ImageStatistics, find_image_duplicates
-from trimtab.data.tokens import TokenStatistics, token_statistics
+from trimtab.data.image_duplicates import ImageStatistics
+from trimtab.data.report_cache import counted_tokens, image_duplicates, text_duplicates
+from trimtab.data.tokens import TokenStatistics
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from trimtab.core.cache import DiskCache
 
 SEVERITIES = ("refuse", "warning", "info")
 MAX_LABEL_LINES = 40
@@ -144,6 +147,7 @@ def data_report(
     options: DataSection,
     seed: int = 0,
     model_name: str = "",
+    cache: DiskCache | None = None,
 ) -> DataReport:
     """Look at the rows of a data set, and at what a model's tokenizer makes of them.
 
@@ -154,6 +158,7 @@ def data_report(
         options: the limits on unknown tokens.
         seed: seed of the samples that are drawn from large data.
         model_name: the model's name for messages, e.g. `starter`.
+        cache: keeps the searches for later reports on the same rows; None keeps none.
 
     Raises:
         MissingDependencyError: the data are images and Pillow is not installed.
@@ -163,11 +168,11 @@ def data_report(
     images: ImageStatistics | None = None
     tokens: TokenStatistics | None = None
     if dataset.columns.image is not None:
-        duplicates, images = find_image_duplicates(splits, seed=seed)
+        duplicates, images = image_duplicates(splits, seed, cache)
     else:
-        duplicates = find_text_duplicates(splits, seed=seed)
+        duplicates = text_duplicates(splits, seed, cache)
         if tokenizer is not None:
-            tokens = _tokens(splits, tokenizer, max_length, seed)
+            tokens = counted_tokens(splits, tokenizer, max_length, seed, cache)
     rows = {name: len(frame) for name, frame in splits.items()}
     found: list[DataFinding] = [
         *(findings.unknown_tokens(tokens, options, model_name) if tokens else ()),
@@ -194,16 +199,6 @@ def data_report(
         duplicates=duplicates,
         findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
     )
-
-
-def _tokens(
-    splits: dict[str, pd.DataFrame], tokenizer: PreTrainedTokenizerBase, max_length: int | None, seed: int
-) -> TokenStatistics:
-    texts = [text for frame in splits.values() for text in frame["text"]]
-    pairs = None
-    if all("text_pair" in frame for frame in splits.values()):
-        pairs = [text for frame in splits.values() for text in frame["text_pair"]]
-    return token_statistics(texts, tokenizer, max_length, pairs=pairs, seed=seed)
 
 
 def _columns(dataset: Dataset) -> dict[str, list[str]]:

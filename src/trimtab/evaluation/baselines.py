@@ -5,16 +5,19 @@ All are deterministic, run on one core in seconds to tens of seconds, and learn 
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.core.cache import DiskCache, cached_json, content_key
 from trimtab.core.errors import DataError
 from trimtab.core.optional import require
+from trimtab.data.image_store import file_key
 from trimtab.metrics.classification import Ints, class_ids
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 MAJORITY = "majority class"
 TFIDF_LOGISTIC = "TF-IDF + logistic regression"
 PIXEL_LOGISTIC = "8×8 pixels + logistic regression"
+
+FORMAT = 1
+"""Part of every key in the cache: raised when a baseline predicts something else from the same rows."""
 
 MAX_CHARACTERS = 2_000
 MAX_FEATURES = 100_000
@@ -44,7 +50,12 @@ Predictions = NDArray[np.int64]
 
 
 def baseline_predictions(
-    task: str, train_frame: pd.DataFrame, frame: pd.DataFrame, label_names: Sequence[str]
+    task: str,
+    train_frame: pd.DataFrame,
+    frame: pd.DataFrame,
+    label_names: Sequence[str],
+    *,
+    cache: DiskCache | None = None,
 ) -> dict[str, Predictions]:
     """What each baseline that fits the task predicts.
 
@@ -53,6 +64,7 @@ def baseline_predictions(
         train_frame: training rows with `label` (names) and `text` (and `text_pair`), or `image` (paths).
         frame: rows to predict, with the same columns; the label is not read.
         label_names: index = class id.
+        cache: keeps the predictions for later runs on the same rows; None keeps nothing.
 
     Returns:
         Baseline name -> predicted class ids, int64 [len(frame)].
@@ -67,10 +79,24 @@ def baseline_predictions(
     labels = train_frame["label"].map(ids).to_numpy(np.int64)
     found = {MAJORITY: majority(labels, len(frame))}
     if task == "text-classification":
-        found[TFIDF_LOGISTIC] = tfidf_logistic(_texts(train_frame), labels, _texts(frame))
+        texts, others = _texts(train_frame), _texts(frame)
+        key = content_key(TFIDF_LOGISTIC, FORMAT, _versions(), texts, labels, others)
+        found[TFIDF_LOGISTIC] = _kept(cache, key, lambda: tfidf_logistic(texts, labels, others))
     elif task == "image-classification":
-        found[PIXEL_LOGISTIC] = pixel_logistic(list(train_frame["image"]), labels, list(frame["image"]))
+        paths, others = list(train_frame["image"]), list(frame["image"])
+        files = [[str(file_key(path)) for path in part] for part in (paths, others)]
+        key = content_key(PIXEL_LOGISTIC, FORMAT, _versions(), files, labels)
+        found[PIXEL_LOGISTIC] = _kept(cache, key, lambda: pixel_logistic(paths, labels, others))
     return found
+
+
+def _kept(cache: DiskCache | None, key: str, make: Callable[[], Predictions]) -> Predictions:
+    """Predictions from the cache, or made and kept."""
+    return np.array(cached_json(cache, key, lambda: make().tolist()), np.int64)
+
+
+def _versions() -> list[str]:
+    return [importlib.metadata.version(package) for package in ("scikit-learn", "numpy")]
 
 
 def majority(train_labels: Ints, rows: int) -> Predictions:

@@ -46,7 +46,7 @@ def resample_predictions(
     truth, *guesses = columns
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in predictions}
     rows = int(counts.sum())
-    for size in _chunks(samples, len(counts)):
+    for size in _chunks(samples, max(len(counts), num_classes)):
         drawn = rng.multinomial(rows, counts / rows, size=size)
         support = _sum_by_class(drawn, truth, num_classes)
         for name, guess in zip(predictions, guesses, strict=True):
@@ -82,16 +82,15 @@ def resample_probabilities(
     rows = len(losses)
     if not rows:
         raise _no_rows()
-    features = np.zeros((rows, int(bins.max()) + 2))
-    features[:, 0] = losses
-    features[np.arange(rows), 1 + bins] = gaps
-    sums = []
+    members = [np.flatnonzero(bins == index) for index in np.unique(bins)]
+    sums: dict[str, list[Floats]] = {"log_loss": [], "ece": []}
     for size in _chunks(samples, rows):
         draws = rng.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
         times = np.bincount(draws.ravel(), minlength=size * rows).reshape(size, rows)
-        sums.append(times.astype(np.float64) @ features)
-    totals = np.concatenate(sums) / rows
-    return {"log_loss": totals[:, 0], "ece": np.abs(totals[:, 1:]).sum(axis=1)}
+        sums["log_loss"].append(times @ losses)
+        # Bin by bin, so that no table of rows × bins is held.
+        sums["ece"].append(sum((np.abs(times[:, chosen] @ gaps[chosen]) for chosen in members), np.zeros(size)))
+    return {name: np.concatenate(parts) / rows for name, parts in sums.items()}
 
 
 def percentile_interval(value: float, resampled: Floats, confidence: float) -> Interval:

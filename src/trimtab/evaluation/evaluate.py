@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,13 @@ from trimtab.evaluation.verdict import judge_target, parse_target, verdict_sente
 from trimtab.metrics.classification import (
     Floats,
     Ints,
-    calibration_gaps,
     class_ids,
     classification_metrics,
     confusion_matrix,
     get_metric,
     per_class_metrics,
-    row_log_losses,
 )
+from trimtab.metrics.scores import Scores, as_scores, score_calibration_gaps, score_log_losses
 
 MODEL = "model"
 FALLBACK_METRIC = "macro_f1"
@@ -40,7 +39,7 @@ LABELS_NAMED = 5
 
 def evaluate_classification(
     labels: Ints,
-    probabilities: Floats,
+    scores: Scores | Floats,
     label_names: tuple[str, ...],
     *,
     split: str,
@@ -49,12 +48,13 @@ def evaluate_classification(
     seed: int,
     baseline_predictions: Mapping[str, Ints],
     notes: tuple[str, ...] = (),
+    precision: str = "fp32",
 ) -> EvalResult:
     """Judge class probabilities against the true labels.
 
     Args:
         labels: true class ids, int [n], n ≥ 1.
-        probabilities: float [n, k], finite.
+        scores: of n rows and k classes, made with these labels; or probabilities, float [n, k], finite.
         label_names: k names; index = class id.
         split: where the rows come from, e.g. `test`.
         section: level of the intervals, number of resamples, target.
@@ -62,6 +62,7 @@ def evaluate_classification(
         seed: the run's seed; the bootstrap has a stream of its own.
         baseline_predictions: baseline name -> predicted class ids, int [n]; may be empty.
         notes: sentences to hand on with the result, before our own.
+        precision: arithmetic that the probabilities were computed in.
 
     Raises:
         DataError: no rows, or lengths or class ids that do not fit together.
@@ -71,62 +72,102 @@ def evaluate_classification(
     """
     get_metric(primary_metric)
     target = parse_target(section.target) if section.target else None
-    labels = _checked(labels, probabilities, label_names)
-    predictions = {MODEL: np.argmax(probabilities, axis=1), **baseline_predictions}
-    confusions = {name: confusion_matrix(labels, ids, len(label_names)) for name, ids in predictions.items()}
+    labels, scores = _checked(labels, scores, label_names)
+    compared = _compare(labels, scores, baseline_predictions, primary_metric, section, seed)
+    metrics = compared.model | _probability_intervals(labels, scores, section, seed)
+    context: dict[str, Any] = {"confidence": section.confidence, "rows": len(labels), "split": split}
+    return EvalResult(
+        primary_metric=primary_metric,
+        metrics=metrics,
+        baselines=compared.baselines,
+        difference_metric=compared.metric,
+        differences=compared.differences,
+        per_class=_per_class(compared.confusion, label_names),
+        confusion=compared.confusion.tolist(),
+        labels=tuple(label_names),
+        verdict=_verdict(primary_metric, metrics[primary_metric], compared, context),
+        target=judge_target(target, metrics[target.metric], **context) if target else None,
+        notes=(*notes, *_notes(compared.confusion, label_names, primary_metric, bool(compared.baselines))),
+        precision=precision,
+        **context,
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The model and the baselines, judged on the same resamples.
+
+    Args:
+        model: metric name -> value with interval, of the metrics that predictions alone decide.
+        baselines: the same for each baseline.
+        metric: the metric in which they are compared.
+        differences: baseline name -> model − baseline.
+        confusion: counts of the model [k, k].
+    """
+
+    model: dict[str, Interval]
+    baselines: dict[str, dict[str, Interval]]
+    metric: str
+    differences: dict[str, Interval]
+    confusion: NDArray[np.int64]
+
+
+def _compare(
+    labels: Ints,
+    scores: Scores,
+    baseline_predictions: Mapping[str, Ints],
+    primary_metric: str,
+    section: EvaluationSection,
+    seed: int,
+) -> _Comparison:
+    predictions = {MODEL: scores.predicted, **baseline_predictions}
+    confusions = {name: confusion_matrix(labels, ids, scores.num_classes) for name, ids in predictions.items()}
     resampled = resample_predictions(
-        labels, predictions, len(label_names), section.bootstrap_samples, stream(seed, "bootstrap")
+        labels, predictions, scores.num_classes, section.bootstrap_samples, stream(seed, "bootstrap")
     )
     intervals = {
         name: _prediction_intervals(confusions[name], resampled[name], section.confidence) for name in predictions
     }
-    metrics = intervals.pop(MODEL) | _probability_intervals(labels, probabilities, section, seed)
-    compared = primary_metric if get_metric(primary_metric).from_confusion else FALLBACK_METRIC
+    model = intervals.pop(MODEL)
+    metric = primary_metric if get_metric(primary_metric).from_confusion else FALLBACK_METRIC
     differences = {
-        name: _difference(metrics[compared], intervals[name][compared], resampled[MODEL][compared],
-                          resampled[name][compared], len(labels), section.confidence)
+        name: _difference(model[metric], intervals[name][metric], resampled[MODEL][metric],
+                          resampled[name][metric], len(labels), section.confidence)
         for name in intervals
     }  # fmt: skip
-    best = max(intervals, key=lambda name: intervals[name][compared].value, default=None)
-    context: dict[str, Any] = {"confidence": section.confidence, "rows": len(labels), "split": split}
-    verdict = verdict_sentence(
+    return _Comparison(model, intervals, metric, differences, confusions[MODEL])
+
+
+def _verdict(primary_metric: str, primary: Interval, compared: _Comparison, context: dict[str, Any]) -> str:
+    """The sentence on the model beside its best baseline."""
+    best = max(compared.baselines, key=lambda name: compared.baselines[name][compared.metric].value, default=None)
+    return verdict_sentence(
         primary_metric=primary_metric,
-        primary=metrics[primary_metric],
-        difference_metric=compared,
+        primary=primary,
+        difference_metric=compared.metric,
         best_baseline=best,
-        difference=differences[best] if best else None,
-        **context,
-    )
-    return EvalResult(
-        primary_metric=primary_metric,
-        metrics=metrics,
-        baselines=intervals,
-        difference_metric=compared,
-        differences=differences,
-        per_class=_per_class(confusions[MODEL], label_names),
-        confusion=confusions[MODEL].tolist(),
-        labels=tuple(label_names),
-        verdict=verdict,
-        target=judge_target(target, metrics[target.metric], **context) if target else None,
-        notes=(*notes, *_notes(confusions[MODEL], label_names, primary_metric, bool(intervals))),
+        difference=compared.differences[best] if best else None,
         **context,
     )
 
 
-def _checked(labels: Ints, probabilities: Floats, label_names: tuple[str, ...]) -> NDArray[np.int64]:
-    if probabilities.shape != (len(labels), len(label_names)):
+def _checked(labels: Ints, given: Scores | Floats, label_names: tuple[str, ...]) -> tuple[NDArray[np.int64], Scores]:
+    """The labels as class ids, and what was given as scores: from here on there is one form only."""
+    shape = (len(given), given.num_classes) if isinstance(given, Scores) else given.shape
+    if tuple(shape) != (len(labels), len(label_names)):
         raise DataError(
             f"{len(labels)} rows and {len(label_names)} labels need probabilities of shape "
-            f"[{len(labels)}, {len(label_names)}]; found {list(probabilities.shape)}."
+            f"[{len(labels)}, {len(label_names)}]; found {list(shape)}."
         )
-    finite = np.isfinite(probabilities).all(axis=1)
-    if not finite.all():
+    ids = class_ids(labels, len(label_names))
+    scores = as_scores(given, ids)
+    if not scores.finite.all():
         raise ModelError(
-            f"The model gives NaN or infinite probabilities for {int((~finite).sum()):,} of {len(labels):,} rows, the "
-            f"first at position {int(np.argmin(finite)) + 1}.",
+            f"The model gives NaN or infinite probabilities for {int((~scores.finite).sum()):,} of {len(labels):,} "
+            f"rows, the first at position {int(np.argmin(scores.finite)) + 1}.",
             remedy="Train again with a lower optimizer.learning_rate or with training.precision=fp32.",
         )
-    return class_ids(labels, len(label_names))
+    return ids, scores
 
 
 def _prediction_intervals(
@@ -141,11 +182,9 @@ def _prediction_intervals(
     return intervals
 
 
-def _probability_intervals(
-    labels: Ints, probabilities: Floats, section: EvaluationSection, seed: int
-) -> dict[str, Interval]:
-    losses = row_log_losses(labels, probabilities)
-    bins, gaps = calibration_gaps(labels, probabilities)
+def _probability_intervals(labels: Ints, scores: Scores, section: EvaluationSection, seed: int) -> dict[str, Interval]:
+    losses = score_log_losses(scores)
+    bins, gaps = score_calibration_gaps(labels, scores)
     resampled = resample_probabilities(losses, bins, gaps, section.bootstrap_samples, stream(seed, "bootstrap", "rows"))
     values = {"log_loss": losses.mean(), "ece": np.abs(np.bincount(bins, weights=gaps)).sum() / len(gaps)}
     return {

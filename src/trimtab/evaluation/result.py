@@ -68,6 +68,7 @@ class EvalResult:
         verdict: one sentence.
         target: set when the recipe names a target.
         notes: what to know when reading the numbers.
+        precision: arithmetic in which the probabilities were computed, `fp32` or `bf16`.
     """
 
     split: str
@@ -84,6 +85,7 @@ class EvalResult:
     verdict: str
     target: TargetVerdict | None
     notes: tuple[str, ...]
+    precision: str = "fp32"
 
     @property
     def primary(self) -> Interval:

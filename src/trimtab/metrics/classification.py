@@ -201,7 +201,12 @@ def row_log_losses(labels: Ints, probabilities: Floats) -> Floats:
     probabilities = _probabilities(labels, probabilities)
     if not len(probabilities):
         return np.zeros(0)
-    own = probabilities[np.arange(len(probabilities)), class_ids(labels, probabilities.shape[1])]
+    return log_losses_of(probabilities[np.arange(len(probabilities)), class_ids(labels, probabilities.shape[1])])
+
+
+def log_losses_of(true_probabilities: Floats) -> Floats:
+    """`row_log_losses` from the probability of the true class of each row, float [n]."""
+    own = _as_floats(true_probabilities)
     epsilon = np.finfo(own.dtype).eps
     return np.asarray(-np.log(np.clip(own, epsilon, 1 - epsilon).astype(np.float64)))
 
@@ -236,10 +241,18 @@ def calibration_gaps(
     probabilities = _probabilities(labels, probabilities)
     if not len(probabilities):
         return np.zeros(0, np.int64), np.zeros(0)
-    confidence = probabilities.max(axis=1).astype(np.float64)
     hit = probabilities.argmax(axis=1) == class_ids(labels, probabilities.shape[1])
-    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    return index, hit - confidence
+    return calibration_gaps_of(hit, probabilities.max(axis=1), bins)
+
+
+def calibration_gaps_of(
+    hits: NDArray[np.bool_], confidence: Floats, bins: int = CALIBRATION_BINS
+) -> tuple[NDArray[np.int64], Floats]:
+    """`calibration_gaps` from whether each row was predicted right, bool [n], and its confidence, float [n]."""
+    confidence = np.asarray(confidence, np.float64)
+    # A NaN falls into the lowest bin; the gap stays NaN.
+    index = np.clip(np.ceil(np.nan_to_num(confidence) * bins).astype(np.int64) - 1, 0, bins - 1)
+    return index, hits - confidence
 
 
 def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = CALIBRATION_BINS) -> float:
@@ -264,6 +277,12 @@ def _probabilities(labels: Ints, probabilities: Floats) -> Floats:
     values = np.asarray(probabilities)
     if values.ndim != 2 or len(values) != len(labels):
         raise DataError(f"{len(labels)} labels need probabilities [{len(labels)}, k]; found {list(values.shape)}.")
+    return _as_floats(values)
+
+
+def _as_floats(values: Floats) -> Floats:
+    """`values` as float32 or float64."""
+    values = np.asarray(values)
     return values if values.dtype == np.float32 else values.astype(np.float32 if values.dtype.itemsize < 4 else float)
 
 

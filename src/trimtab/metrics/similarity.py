@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 
 from trimtab.core.errors import DataError
@@ -77,8 +76,16 @@ def spearman(first: Floats, second: Floats) -> float:
         )
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return float("nan")
-    ranks = (scipy.stats.rankdata(np.asarray(values, np.float64)) for values in (first, second))
+    ranks = (_ranks(np.asarray(values, np.float64)) for values in (first, second))
     return float(_pearson(*ranks)) if len(first) > 1 else float("nan")
+
+
+def _ranks(values: Any, axis: int | None = None) -> Floats:
+    """Ranks from 1, ties sharing their mean."""
+    from scipy.stats import rankdata  # half a second to import: not before it is needed
+
+    ranks: Floats = rankdata(values, axis=axis)
+    return ranks
 
 
 def resample_spearman(
@@ -100,9 +107,9 @@ def resample_spearman(
     step = max(1, CHUNK_ELEMENTS // max(rows, 1))
     for start in range(0, samples if rows else 0, step):
         drawn = rng.integers(rows, size=(min(step, samples - start), rows))
-        goal = scipy.stats.rankdata(np.asarray(target)[drawn], axis=1)
+        goal = _ranks(np.asarray(target)[drawn], axis=1)
         for name, prediction in predictions.items():
-            ranks = scipy.stats.rankdata(np.asarray(prediction)[drawn], axis=1)
+            ranks = _ranks(np.asarray(prediction)[drawn], axis=1)
             values[name][start : start + len(drawn)] = _pearson(goal, ranks)
     return values
 
@@ -144,7 +151,7 @@ def resample_agreement(first: Floats, second: Floats, rows: int, samples: int, r
     Returns:
         Float64 `[samples]`; NaN where the pairs drawn are all alike.
     """
-    one, other = (scipy.stats.rankdata(values) for values in (first, second))
+    one, other = (_ranks(values) for values in (first, second))
     # Centred, or the sums of squares of large ranks would lose their digits.
     one, other = one - one.mean(), other - other.mean()
     times = rng.multinomial(rows, np.full(rows, 1 / rows), size=samples).astype(np.float64)

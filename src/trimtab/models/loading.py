@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trimtab.core.errors import ModelError
 from trimtab.core.files import disk_error
+from trimtab.models.attention import FLASH, keep_flash_to_half, unsupported
 from trimtab.models.blocks import Blocks, map_blocks
 from trimtab.models.configs import check_task, load_config, set_config_dropout, set_labels, set_module_dropout
 from trimtab.models.hub import local_directory
@@ -71,12 +72,13 @@ def load_model(
         source: from `resolve_model`.
         auto_class: class of transformers that builds model and head, e.g. `AutoModelForSequenceClassification`.
         labels: label names; the index is the class id.
-        section: the recipe's `model` section: `trust_remote_code`, `dropout`.
+        section: the recipe's `model` section: `trust_remote_code`, `dropout`, `attention`.
         modality: `text` or `image`, which processor belongs to the model.
 
     Raises:
         ModelError: the model cannot be found or read, its weights are damaged or do not fit its architecture, or the
             architecture cannot do the task.
+        RecipeError: the model does not have the implementation of attention that was asked for.
         MissingDependencyError: Pillow is not installed (`image`).
     """
     trust = section.trust_remote_code
@@ -91,7 +93,8 @@ def load_model(
     check_weights(directory)
     same_labels = set_labels(config, labels)
     fields = set_config_dropout(config, section.dropout) if section.dropout is not None else []
-    model, info = build_model(source, directory, config, auto_class, trust)
+    attention = None if section.attention == "auto" else section.attention
+    model, info = build_model(source, directory, config, auto_class, trust, attention)
     if section.dropout is not None:
         set_module_dropout(source, model, section.dropout, fields)
     if modality == "text":
@@ -144,12 +147,26 @@ def _open_to_readers(directory: Path) -> None:
 
 
 def build_model(
-    source: ModelSource, directory: Path, config: PreTrainedConfig, auto_class: str, trust_remote_code: bool
+    source: ModelSource,
+    directory: Path,
+    config: PreTrainedConfig,
+    auto_class: str,
+    trust_remote_code: bool,
+    attention: str | None = None,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model in float32, and transformers' account of which weights were missing or of another shape.
 
+    Args:
+        source: names the model in messages.
+        directory: with its weights.
+        config: of the model.
+        auto_class: class of transformers that builds it.
+        trust_remote_code: whether code that comes with it may run.
+        attention: implementation of attention; transformers' own choice when None.
+
     Raises:
         ModelError: transformers cannot load it.
+        RecipeError: it does not have this implementation of attention.
     """
     import torch
     import transformers
@@ -164,12 +181,17 @@ def build_model(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 trust_remote_code=trust_remote_code,
+                **({} if attention is None else {"attn_implementation": attention}),
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
+        if attention is not None and isinstance(error, ValueError | ImportError) and "attention" in str(error).lower():
+            raise unsupported(attention, error) from error
         raise ModelError(
             f"The model {source.name!r} in {directory} cannot be loaded: {reason_of(error)}.",
             remedy="Download or copy the model again, or choose another one with --model.",
         ) from error
+    if attention == FLASH:
+        keep_flash_to_half(model)
     return model.float(), info
 
 

@@ -66,7 +66,7 @@ def check_care(recipe: Recipe, task: Task, device: torch.device) -> tuple[str, .
             "already.",
             remedy="Set weights.source=best, or choose another optimizer, such as optimizer.name=adamw.",
         )
-    check_forgetting(recipe.forgetting, task.modality, compiled=recipe.training.compile)
+    check_forgetting(recipe.forgetting, task.modality, compiled=recipe.training.compile is True)
     check_augmentation(recipe.augmentation, task)
     return build.check(recipe, task)
 

@@ -7,6 +7,7 @@ from typing import Any
 from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO, Recipe
+from trimtab.core.cache import DiskCache, open_cache
 from trimtab.data.dataset import Dataset
 from trimtab.data.loading import load_dataset
 from trimtab.data.report import DataReport, data_report
@@ -35,6 +36,7 @@ def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport
         options=recipe.data,
         seed=recipe.seed,
         model_name=recipe.model.name,
+        cache=_report_cache(recipe),
     )
     return ground, report
 
@@ -48,7 +50,8 @@ def report_on(resolved: ResolvedRecipe, source: Any) -> DataReport:
     if resolved.origins.get("model.name", "default") == "default":
         dataset = _read(resolved, source)
         if dataset.columns.image is not None:
-            return data_report(dataset, options=resolved.recipe.data, seed=resolved.recipe.seed)
+            recipe = resolved.recipe
+            return data_report(dataset, options=recipe.data, seed=recipe.seed, cache=_report_cache(recipe))
     return check(resolved, source)[1]
 
 
@@ -62,6 +65,12 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "held_out": dataset.held_out,
         "notes": dataset.notes,
     }
+
+
+def _report_cache(recipe: Recipe) -> DiskCache | None:
+    """Where the report's searches are kept; None where the recipe wants no cache."""
+    section = recipe.cache
+    return open_cache("reports", enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
 
 
 def _check_before_data(recipe: Recipe) -> None:

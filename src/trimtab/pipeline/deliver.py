@@ -13,6 +13,7 @@ from torch import nn
 
 from trimtab.core.events import EventLog
 from trimtab.core.seeds import stream
+from trimtab.models.token_rows import whole_tables
 from trimtab.pipeline.final_weights import SHARES, Weights, greedy_soup, interpolate
 from trimtab.pipeline.judge import judge
 from trimtab.pipeline.parts import Parts, load_start
@@ -56,6 +57,7 @@ class Delivery:
 def deliver(parts: Parts, store: CheckpointStore, engine: Engine, events: EventLog) -> Delivery:
     """Choose the weights, merge adapters, and mix with the pretrained weights, as the recipe says."""
     step, note = _choose_weights(parts, store, engine, events)
+    whole_tables(parts.model)
     remove_mixout(parts.model)
     notes = [note, *_stages_not_reached(parts, engine)]
     trained = parts.model

@@ -37,6 +37,8 @@ def start_fields(parts: Parts) -> dict[str, Any]:
         "trained_parameters": sum(tensor["trained"] for tensor in tensors),
         "device": str(parts.accelerator.device),
         "precision": parts.recipe.training.precision,
+        "attention": parts.recipe.model.attention,
+        "compile": parts.recipe.training.compile,
         "metric": parts.recipe.evaluation.metric,
         "learning_rate": parts.recipe.optimizer.learning_rate,
         "num_epochs": parts.recipe.training.num_epochs,

@@ -7,8 +7,7 @@ import os
 import shutil
 from typing import Any
 
-import numpy as np
-
+from trimtab.core.cache import DiskCache, open_cache
 from trimtab.core.events import EventLog, read_events
 from trimtab.core.files import disk_error, write_json
 from trimtab.core.runs import RunDirectory
@@ -19,6 +18,7 @@ from trimtab.evaluation.report import ReportContext, write_reports
 from trimtab.evaluation.result import EvalResult
 from trimtab.evaluation.retention.measure import measure_retention
 from trimtab.evaluation.retention.result import RetentionResult
+from trimtab.metrics.scores import Scores
 from trimtab.pipeline.deliver import Delivery, deliver
 from trimtab.pipeline.delivered import ADAPTER, write_delivered
 from trimtab.pipeline.describe import Timer, describe_plan
@@ -26,6 +26,7 @@ from trimtab.pipeline.parts import Parts, base_of
 from trimtab.pipeline.trained import describe_model
 from trimtab.training.checkpoints import CheckpointStore
 from trimtab.training.engine import Engine
+from trimtab.training.faithful import Choice, choose_precision
 
 
 def finish(
@@ -38,7 +39,11 @@ def finish(
     trained, parts = parts, delivery.parts
     split = "test" if "test" in parts.examples else "validation"
     events.write("phase", step, phase="evaluation", message=f"Judging these weights on the {split} rows")
-    probabilities = parts.predictor("fp32").predict(parts.examples[split]).values
+    # As in training, unless that would change labels.
+    choice = choose_precision(
+        parts.predictor("fp32"), parts.examples[split], "fp32" if parts.recipe.training.precision == "fp32" else "auto"
+    )
+    scores = choice.apply(parts.predictor("fp32")).predict(parts.examples[split]).scores
     if not parts.accelerator.is_main_process:
         parts.accelerator.wait_for_everyone()
         return
@@ -48,12 +53,12 @@ def finish(
         write_json(run.path / "retention.json", retention.to_dict())
         events.write("retention", step, **retention.to_dict())
         timer.lap("retention")
-    result = _judge(parts, split, probabilities, delivery.notes)
+    result = _judge(parts, split, scores, choice, delivery.notes)
     frame = parts.ground.dataset.splits[split]
-    write_predictions(run.predictions, frame, probabilities, parts.ground.task.labels)
+    write_predictions(run.predictions, frame, scores, parts.ground.task.labels)
     timer.lap("evaluation")
     kept = {} if retention is None else retention.to_dict()
-    write_reports(run, _context(run, trained, result, probabilities, timer, kept))
+    write_reports(run, _context(run, trained, result, scores, timer, kept))
     write_json(run.evaluation, {**result.to_dict(), "best_step": delivery.step, "seconds": timer.seconds})
     events.write(
         "end",
@@ -85,7 +90,14 @@ def _measure_retention(parts: Parts, events: EventLog, step: int) -> RetentionRe
         parts.recipe.evaluation,
         images=parts.examples["validation"] if ground.task.modality == "image" else None,
         max_length=ground.context.max_length,
+        cache=_cache(parts, "retention"),
     )
+
+
+def _cache(parts: Parts, kind: str) -> DiskCache | None:
+    """Where results of a kind are kept for later runs; None where the recipe wants no cache."""
+    section = parts.recipe.cache
+    return open_cache(kind, enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
 
 
 def _save_model(run: RunDirectory, delivery: Delivery) -> None:
@@ -116,17 +128,23 @@ def _save_model(run: RunDirectory, delivery: Delivery) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _judge(parts: Parts, split: str, probabilities: np.ndarray, origin: tuple[str, ...]) -> EvalResult:
+def _judge(parts: Parts, split: str, scores: Scores, choice: Choice, origin: tuple[str, ...]) -> EvalResult:
     dataset, section = parts.ground.dataset, parts.recipe.evaluation
     labels = parts.examples[split].labels
     if labels is None:
         raise ValueError(f"the {split} split has no labels")
     baselines = (
-        baseline_predictions(dataset.task, dataset.splits["train"], dataset.splits[split], dataset.labels)
+        baseline_predictions(
+            dataset.task,
+            dataset.splits["train"],
+            dataset.splits[split],
+            dataset.labels,
+            cache=_cache(parts, "baselines"),
+        )
         if section.baselines
         else {}
     )
-    notes = [*origin]
+    notes = [*origin, *filter(None, (choice.note,))]
     if split == "validation":
         notes.append(
             "These rows also chose the weights, so that the figures are a little too good. Give test rows with "
@@ -134,7 +152,7 @@ def _judge(parts: Parts, split: str, probabilities: np.ndarray, origin: tuple[st
         )
     return evaluate_classification(
         labels,
-        probabilities,
+        scores,
         dataset.labels,
         split=split,
         section=section,
@@ -142,6 +160,7 @@ def _judge(parts: Parts, split: str, probabilities: np.ndarray, origin: tuple[st
         seed=parts.recipe.seed,
         baseline_predictions=baselines,
         notes=tuple(notes),
+        precision=choice.precision,
     )
 
 
@@ -149,7 +168,7 @@ def _context(
     run: RunDirectory,
     parts: Parts,
     result: EvalResult,
-    probabilities: np.ndarray,
+    scores: Scores,
     timer: Timer,
     retention: dict[str, Any],
 ) -> ReportContext:
@@ -172,7 +191,7 @@ def _context(
         strategy=describe_plan(parts),
         history=history,
         result=result,
-        worst=worst_rows(dataset.splits[result.split], probabilities, dataset.labels),
+        worst=worst_rows(dataset.splits[result.split], scores, dataset.labels),
         timing=timer.seconds,
         retention=retention,
         adapter=ADAPTER if (run.model / ADAPTER).is_dir() else None,

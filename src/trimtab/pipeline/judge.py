@@ -12,7 +12,7 @@ def judge(parts: Parts) -> Judgement:
     predictions = parts.predictor(parts.recipe.training.precision).predict(examples)
     values: dict[str, float | None] = {"loss": predictions.loss}
     if examples.labels is not None:
-        values |= task.metrics(examples.labels, predictions.values)
+        values |= task.metrics(examples.labels, predictions.scores)
     metric = task.primary_metric(parts.recipe.evaluation.metric)
     value = values[metric]
     return Judgement(metric, float("nan") if value is None else value, task.higher_is_better(metric), values)

@@ -14,15 +14,18 @@ from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.plugins import PluginSection, parse_options
 from trimtab.config.recipe import AUTO, Recipe
+from trimtab.core.cache import DiskCache, open_cache
 from trimtab.core.errors import RecipeError
 from trimtab.core.hooks import StepHook
 from trimtab.core.registry import STRATEGIES, TASKS
 from trimtab.core.seeds import seed_torch
 from trimtab.data.dataset import Dataset
 from trimtab.evaluation.retention.material import RetentionMaterial, read_material
+from trimtab.models.attention import check_attention
 from trimtab.models.configs import check_task, load_config
 from trimtab.models.extension import extend_vocabulary, new_token_rate
 from trimtab.models.hub import local_directory
+from trimtab.models.lean_dropout import lean_dropout
 from trimtab.models.loading import LoadedModel, load_model
 from trimtab.models.processors import load_processor, max_length_of
 from trimtab.models.sources import ModelSource, resolve_model
@@ -31,6 +34,7 @@ from trimtab.pipeline.care import build_care, check_care
 from trimtab.pipeline.final_weights import refuse_idle_interpolation, weight_average
 from trimtab.pipeline.measured import Measured
 from trimtab.pipeline.resolve import choose_device, infer_values, refuse_unreachable_stages
+from trimtab.pipeline.tune import settle_speed
 from trimtab.strategies._new_tokens import extend_plan
 from trimtab.strategies.base import Strategy, TrainingPlan, apply_plan, frozen_modules
 from trimtab.tasks.base import Examples, Task, TaskContext
@@ -199,13 +203,19 @@ def text_context(context: TaskContext, strategy: Strategy) -> TaskContext:
     return replace(context, max_length=left)
 
 
-def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured | None = None) -> Parts:
+def build_parts(
+    resolved: ResolvedRecipe,
+    ground: Groundwork,
+    measured: Measured | None = None,
+    encoded: dict[str, Examples] | None = None,
+) -> Parts:
     """Read the model, settle what is `auto`, choose what trains, and encode the rows.
 
     Args:
         resolved: recipe with origins; may hold `auto`.
         ground: from `lay_groundwork`.
         measured: what the run has measured before, when it is resumed.
+        encoded: the rows of each split, where they were encoded before.
 
     Raises:
         ModelError: weights are damaged or do not fit.
@@ -215,17 +225,22 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
     measured = measured or Measured()
     accelerator = make_accelerator(ground.device)
     loaded, adapters = _load(recipe, ground)
-    context = text_context(TaskContext(loaded.processor, ground.context.max_length), strategy)
+    context = text_context(
+        TaskContext(loaded.processor, ground.context.max_length, _rows_cache(recipe, task)), strategy
+    )
     rows = len(ground.dataset.splits["train"])
     resolved, reasons = _settle(resolved, ground, loaded, accelerator.device)
     recipe = resolved.recipe
     ground = replace(ground, recipe=recipe, context=context)
-    examples = {name: task.encode(frame, context) for name, frame in ground.dataset.splits.items()}
+    examples = encoded or {name: task.encode(frame, context) for name, frame in ground.dataset.splits.items()}
     loaded.model.to(accelerator.device)
     plan = _plan(recipe, ground, loaded, examples["train"], measured, accelerator)
     refuse_unreachable_stages(recipe, plan, rows)
     refuse_idle_interpolation(recipe, strategy, plan, loaded.new_parameters, adapters)
     apply_plan(loaded.model, plan)
+    resolved, speed = settle_speed(resolved, task, loaded, plan, examples["train"], accelerator)
+    recipe, reasons = resolved.recipe, {**reasons, **speed}
+    ground = replace(ground, recipe=recipe)
     care = build_care(
         recipe,
         task,
@@ -254,10 +269,17 @@ def build_parts(resolved: ResolvedRecipe, ground: Groundwork, measured: Measured
     )
 
 
+def _rows_cache(recipe: Recipe, task: Task) -> DiskCache | None:
+    """Where the rows stay encoded for later runs; None where the recipe wants no cache."""
+    section = recipe.cache
+    kind = "tokens" if task.modality == "text" else "images"
+    return open_cache(kind, enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
+
+
 def _settle(
     resolved: ResolvedRecipe, ground: Groundwork, loaded: LoadedModel, device: torch.device
 ) -> tuple[ResolvedRecipe, dict[str, str]]:
-    """The recipe with no value left `auto`, and the reason for each that was."""
+    """The recipe with no value left `auto` but those that are measured, and the reason for each that was."""
     chosen = infer_values(
         ground.recipe,
         task=ground.task,
@@ -271,7 +293,12 @@ def _settle(
 
 
 def load_start(recipe: Recipe, ground: Groundwork) -> LoadedModel:
-    """The model that a run begins with: pretrained, with its head and with the embeddings of new tokens."""
+    """The model that a run begins with: pretrained, with its head and with the embeddings of new tokens.
+
+    Raises:
+        RecipeError: this machine does not have the attention that the recipe wants.
+    """
+    check_attention(recipe.model.attention, ground.device)
     seed_torch(recipe.seed, "head")
     loaded = load_model(
         ground.source,
@@ -295,6 +322,7 @@ def _load(recipe: Recipe, ground: Groundwork) -> tuple[LoadedModel, tuple[str, .
     # By identity: where a strategy wraps the model, its parameters go by other names.
     old = {id(parameter): name in loaded.new_parameters for name, parameter in loaded.model.named_parameters()}
     model, blocks = ground.strategy.adapt(loaded.model, loaded.blocks)
+    lean_dropout(model)
     added = tuple(name for name, parameter in model.named_parameters() if id(parameter) not in old)
     new = tuple(name for name, parameter in model.named_parameters() if old.get(id(parameter), True))
     changed = replace(loaded, model=cast("PreTrainedModel", model), blocks=blocks, new_parameters=new)

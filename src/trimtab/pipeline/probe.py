@@ -15,7 +15,6 @@ from typing import Any, TypeVar, cast
 
 import pandas as pd
 from accelerate.utils import broadcast_object_list
-from sklearn.model_selection import train_test_split
 
 from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
@@ -261,6 +260,8 @@ def _slice(ground: Groundwork, options: AutoOptions) -> Dataset:
 def _sample(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
     if len(frame) <= rows:
         return frame
+    from sklearn.model_selection import train_test_split
+
     counts = frame["label"].value_counts()
     # A class of one row cannot be drawn by class.
     by_class = frame["label"] if counts.min() >= 2 and rows >= len(counts) else None

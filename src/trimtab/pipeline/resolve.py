@@ -19,7 +19,6 @@ from trimtab.strategies.base import Strategy, TrainingPlan
 from trimtab.tasks.base import Task
 from trimtab.training.engine import total_steps
 from trimtab.training.optimizers import auto_rate_factor
-from trimtab.training.precision import choose_precision
 from trimtab.training.stages import fewest_steps, unreachable
 
 # `num_epochs: auto` aims at this many optimizer steps, within the bounds.
@@ -45,7 +44,10 @@ TOKEN_BUDGET = {"cpu": 8192, "cuda": 65536}
 def infer_values(
     recipe: Recipe, *, task: Task, strategy: Strategy, model_config: Any, train_rows: int, device: torch.device
 ) -> dict[str, tuple[Any, str]]:
-    """The value and the reason for every key that is still `auto`, by dotted key."""
+    """The value and the reason for every key that is still `auto`, by dotted key.
+
+    What is settled by measuring (precision, attention, compilation) waits for `pipeline.tune`.
+    """
     chosen: dict[str, tuple[Any, str]] = {}
     if recipe.task.name == AUTO:
         chosen["task"] = (task.name, "inferred from the data")
@@ -55,8 +57,6 @@ def infer_values(
         chosen["training.num_epochs"] = _epochs(recipe, train_rows)
     if recipe.training.max_tokens_per_batch == AUTO:
         chosen["training.max_tokens_per_batch"] = (TOKEN_BUDGET.get(device.type, 8192), f"for {device.type}")
-    if recipe.training.precision == AUTO:
-        chosen["training.precision"] = choose_precision(AUTO, device)
     if recipe.training.device == AUTO:
         chosen["training.device"] = (device.type, "the fastest device found")
     if recipe.evaluation.metric == AUTO:

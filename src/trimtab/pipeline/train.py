@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,19 @@ from trimtab.pipeline.final_weights import soup_size
 from trimtab.pipeline.finish import finish
 from trimtab.pipeline.judge import judge
 from trimtab.pipeline.measured import Measured
+from trimtab.pipeline.memory import watched_memory
 from trimtab.pipeline.parts import Parts, build_parts, lay_groundwork
+from trimtab.pipeline.prefix import with_frozen_prefix
 from trimtab.pipeline.preflight import rehearse
 from trimtab.pipeline.probe import settle_strategy
 from trimtab.pipeline.store import check_disk, check_place, read_dataset, write_start
-from trimtab.training.checkpoints import CheckpointStore, restore
+from trimtab.pipeline.token_rows import train_rows_in_use
+from trimtab.training.checkpoints import CheckpointStore, restore, written_by
 from trimtab.training.engine import Engine
 from trimtab.training.optimizers import build_optimizer
 from trimtab.training.records import Progress
 from trimtab.training.session import Session
+from trimtab.training.sharding import check_sharding, is_sharded, shard
 
 RUNS = Path("runs")
 
@@ -70,6 +74,7 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     )
     announce.write("phase", 0, phase="model", message=f"Loading {ground.source.name}")
     parts = build_parts(resolved, ground)
+    _refuse_unfit_sharding(parts)
     timer.lap("model")
     announce.write("phase", 0, phase="preflight", message="Pre-flight: one small batch the whole way")
     rehearsal = rehearse(parts)
@@ -131,24 +136,34 @@ def _train_and_finish(
 ) -> None:
     """Run the session from a fresh start or from the newest sound checkpoint, then finish the run."""
     store = CheckpointStore(run.checkpoints, parts.recipe.checkpoint.keep_last)
+    rows = train_rows_in_use(parts)
+    if rows is not None:
+        events.write("action", 0, action="token_rows", **rows)
     optimizer = build_optimizer(parts.model, parts.plan, parts.recipe.optimizer)
     if checkpoint_folder is not None:
         if parts.accelerator.is_main_process:
             run.remove_torn()
         progress = _restore(store, parts, optimizer, events, progress)
     parts = _with_augmentation(parts, run, events)
-    engine = _engine(parts, optimizer, progress, events)
+    kept, prefix = with_frozen_prefix(parts, lambda action, **fields: _act(events, progress, action, fields))
+    engine = _engine(kept, optimizer, progress, events)
     session = Session(
         engine=engine,
         model=parts.model,
-        evaluate=lambda: judge(parts),
+        evaluate=lambda: judge(kept),
         store=store,
         events=events,
         keep_best=soup_size(parts.recipe),
         describe_rows=lambda rows: describe_rows(parts, rows),
         resume_command=f"trimtab resume {shlex.quote(str(run.path))}",
     )
-    session.run()
+    try:
+        with watched_memory(parts, optimizer, events, progress):
+            session.run()
+    finally:
+        if prefix is not None:
+            prefix.close()
+            events.write("frozen_prefix", progress.step, **asdict(prefix.savings))
     timer.lap("training")
     try:
         finish(run, parts, store, engine, events, timer)
@@ -181,15 +196,27 @@ def _restore(
     if checkpoint is None:
         events.write("action", 0, action="resume", checkpoint=None, message="No sound checkpoint: starting at step 0")
         return fresh
+    processes = parts.accelerator.num_processes
+    if processes > 1 and parts.recipe.training.sharding == "fsdp":
+        # Before anything is read: in shares, a model and its optimizer fit where the whole of them might not.
+        _sharded(parts, parts.model, optimizer)
     progress = restore(
         checkpoint,
         parts.model,
         optimizer,
         hooks=parts.hooks,
         process_index=parts.accelerator.process_index,
-        num_processes=parts.accelerator.num_processes,
+        num_processes=processes,
     )
-    events.write("action", progress.step, action="resume", checkpoint=checkpoint.path.name)
+    events.write(
+        "action",
+        progress.step,
+        action="resume",
+        checkpoint=checkpoint.path.name,
+        written_by=written_by(checkpoint),
+        processes=processes,
+        sharding="none" if processes == 1 else parts.recipe.training.sharding,
+    )
     return progress
 
 
@@ -205,18 +232,49 @@ def _engine(parts: Parts, optimizer: torch.optim.Optimizer, progress: Progress, 
         recipe=parts.recipe,
         precision=parts.recipe.training.precision,
         progress=progress,
-        notify=lambda action, **fields: events.write("action", progress.step, action=action, **fields),
+        notify=lambda action, **fields: _act(events, progress, action, fields),
         hooks=parts.hooks,
-        wrap=lambda model: _wrap(parts, model),
+        wrap=lambda model: _wrap(parts, model, optimizer),
     )
 
 
-def _wrap(parts: Parts, model: nn.Module) -> nn.Module:
-    """The model as the loop calls it: compiled where the recipe says so, and spread over the processes."""
+def _act(events: EventLog, progress: Progress, action: str, fields: dict[str, Any]) -> None:
+    events.write("action", progress.step, action=action, **fields)
+
+
+def _wrap(parts: Parts, model: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
+    """The model as the loop calls it: compiled where the recipe says so, and spread over the processes.
+
+    Raises:
+        RecipeError: it is to be sharded, and the recipe has something that does not go with it.
+    """
+    # What several processes began in shares may go on in one, which holds everything: its optimizer has a state then.
+    goes_on_alone = parts.accelerator.num_processes == 1 and bool(optimizer.state)
+    if parts.recipe.training.sharding == "fsdp" and not goes_on_alone:
+        return _sharded(parts, model, optimizer)
     wrapped: nn.Module = parts.accelerator.prepare_model(
         torch.compile(model) if parts.recipe.training.compile else model
     )
     return wrapped
+
+
+def _refuse_unfit_sharding(parts: Parts) -> None:
+    """See, before a run directory is made, that what goes on beside the loss can do with a model in shares.
+
+    Raises:
+        RecipeError: something cannot.
+    """
+    if parts.recipe.training.sharding == "fsdp":
+        processes = parts.accelerator.num_processes
+        check_sharding(parts.recipe, parts.model, parts.loaded.blocks, parts.plan, parts.hooks, processes)
+
+
+def _sharded(parts: Parts, model: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
+    """The model in shares over the processes, and the optimizer with it."""
+    if not is_sharded(model):
+        processes = parts.accelerator.num_processes
+        check_sharding(parts.recipe, model, parts.loaded.blocks, parts.plan, parts.hooks, processes)
+    return shard(model, parts.loaded.blocks, optimizer, parts.accelerator.device)
 
 
 def _agree_on(path: Path) -> Path:

@@ -31,6 +31,7 @@ from trimtab.models.loading import LoadedModel
 from trimtab.models.processors import max_length_of
 from trimtab.pipeline.delivered import read_delivered
 from trimtab.pipeline.resolve import TOKEN_BUDGET, choose_device
+from trimtab.pipeline.scoring import Scorer
 from trimtab.tasks.base import Task, TaskContext
 from trimtab.training.inference import Predictor
 
@@ -73,10 +74,13 @@ class TrainedModel:
     Args:
         folder: the model directory: `save_pretrained` layout with `trimtab.json`.
         device: `auto`, `cpu`, `cuda`, `mps`.
+        precision: `fp32`; `bf16`; or `auto`, which takes bfloat16 for many rows where that is native and keeps the
+            labels of float32 (see `choose_precision`).
     """
 
-    def __init__(self, folder: Path, device: str = "auto") -> None:
+    def __init__(self, folder: Path, device: str = "auto", precision: str = "auto") -> None:
         self.folder = folder
+        self.precision = precision
         self._description = _read_description(folder)
         self._device = choose_device(device)
 
@@ -110,10 +114,9 @@ class TrainedModel:
         path = RunDirectory(self.folder.parent).data / "train.parquet"
         return pd.read_parquet(path) if path.is_file() else None
 
-    def probabilities(self, frame: pd.DataFrame) -> np.ndarray:
-        """Class probabilities of the rows of a canonical frame, float32 `[rows, classes]`."""
-        if frame.empty:
-            return np.zeros((0, len(self.labels)), dtype=np.float32)
+    @cached_property
+    def scorer(self) -> Scorer:
+        """What scores frames, chunk by chunk where they are many."""
         predictor = Predictor(
             model=self.loaded.model,
             task=self.task,
@@ -121,8 +124,13 @@ class TrainedModel:
             precision="fp32",
             token_budget=TOKEN_BUDGET.get(self._device.type, TOKEN_BUDGET["cpu"]),
         )
+        return Scorer(predictor, self.task, self._context, self.precision)
+
+    def probabilities(self, frame: pd.DataFrame) -> np.ndarray:
+        """Class probabilities of the rows of a canonical frame, float32 `[rows, classes]`."""
         unlabelled = frame.drop(columns="label", errors="ignore")
-        return predictor.predict(self.task.encode(unlabelled, self._context)).values
+        (scored,) = self.scorer.score([unlabelled], keep_bytes=None)
+        return np.asarray(scored.scores.probabilities)
 
     def reading_notes(self, frame: pd.DataFrame) -> list[str]:
         """What the model cannot read of the rows: unknown tokens, texts that are cut."""
@@ -172,7 +180,7 @@ class TrainedModel:
         frame = load_labelled(source, data, self.columns, self.task.name, self.labels)
         labels = np.array([self.labels.index(label) for label in frame["label"]], dtype=np.int64)
         metric = self._description["metric"] if section.metric == "auto" else section.metric
-        probabilities = self.probabilities(frame)
+        (scored,) = self.scorer.score([frame])
         training = self.training_rows()
         baselines = (
             baseline_predictions(self.task.name, training, frame, self.labels)
@@ -181,14 +189,20 @@ class TrainedModel:
         )
         result = evaluate_classification(
             labels,
-            probabilities,
+            scored.scores,
             self.labels,
             split="given",
             section=section,
             primary_metric=self.task.primary_metric(metric),
             seed=int(self._description["seed"]),
             baseline_predictions=baselines,
-            notes=(*frame.attrs.get("notes", ()), *_overlap_notes(training, frame), *self.reading_notes(frame)),
+            notes=(
+                *frame.attrs.get("notes", ()),
+                *_overlap_notes(training, frame),
+                *self.reading_notes(frame),
+                *filter(None, (scored.choice.note,)),
+            ),
+            precision=scored.choice.precision,
         )
         return result, frame
 

@@ -12,10 +12,13 @@ import numpy as np
 from trimtab.config.plugins import PluginOptions
 from trimtab.data.batching import Batch
 from trimtab.metrics.classification import METRICS, Metric, get_metric
+from trimtab.metrics.scores import Scores, as_scores, score_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+
+    from trimtab.core.cache import DiskCache
 
 Modality = Literal["text", "image"]
 
@@ -27,10 +30,12 @@ class TaskContext:
     Args:
         processor: tokenizer or image processor.
         max_length: tokens that the model can read; 0 for images.
+        cache: where encoded rows are kept for later runs; None keeps none.
     """
 
     processor: Any
     max_length: int = 0
+    cache: DiskCache | None = None
 
 
 class Examples(ABC):
@@ -51,9 +56,17 @@ class Examples(ABC):
         """The rows as an epoch, counted from 0, sees them: changed copies where rows are augmented, else these."""
         return self
 
+    def keys(self) -> np.ndarray | None:
+        """What each row is known by, 16 bytes `[rows]`: equal for rows that the model reads alike; None without."""
+        return None
+
     @abstractmethod
     def collate(self, rows: np.ndarray) -> Batch:
         """The rows `rows` (`[n]`) padded to one batch."""
+
+    def outline(self, rows: np.ndarray) -> Batch:
+        """The batch of `collate` where only masks and shapes of the inputs count, and costly values may be left out."""
+        return self.collate(rows)
 
 
 class Task(ABC):
@@ -92,7 +105,7 @@ class Task(ABC):
         """Predictions as float32 `[batch, …]`."""
 
     @abstractmethod
-    def metrics(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    def metrics(self, labels: np.ndarray, predictions: np.ndarray | Scores) -> dict[str, float]:
         """All metrics of predictions against labels."""
 
     @abstractmethod
@@ -127,15 +140,9 @@ class ClassificationTask(Task):
         """Class probabilities, `[batch, classes]`."""
         return self.logits(outputs).softmax(dim=-1)
 
-    def metrics(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    def metrics(self, labels: np.ndarray, predictions: np.ndarray | Scores) -> dict[str, float]:
         """Metrics of probabilities `[rows, classes]` against class ids `[rows]`."""
-        from trimtab.metrics import classification
-
-        confusion = classification.confusion_matrix(labels, predictions.argmax(axis=1), len(self.labels))
-        values = {name: float(value) for name, value in classification.classification_metrics(confusion).items()}
-        values["log_loss"] = float(classification.log_loss(labels, predictions))
-        values["ece"] = float(classification.expected_calibration_error(labels, predictions))
-        return values
+        return score_metrics(labels, as_scores(predictions, labels))
 
     def primary_metric(self, wanted: str) -> str:
         """`macro_f1` for `auto`.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
+import itertools
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field
 
 from trimtab.config.plugins import PluginOptions
+from trimtab.core.cache import row_keys
 from trimtab.core.registry import TASKS
 from trimtab.data.batching import Batch
+from trimtab.data.token_store import Tokens, join_rows, stored_tokens
 from trimtab.tasks.base import ClassificationTask, Examples, TaskContext, class_ids
 
 if TYPE_CHECKING:
@@ -53,6 +56,12 @@ class TextExamples(Examples):
         self.pad_left = pad_left
         self.lengths = np.diff(offsets)
 
+    def keys(self) -> np.ndarray:
+        """A digest of each row's ids, `[rows]`."""
+        names = sorted(self.ids)
+        ids = np.stack([self.ids[name] for name in names], axis=1)
+        return row_keys(ids[begin:end] for begin, end in itertools.pairwise(self.offsets))
+
     def collate(self, rows: np.ndarray) -> Batch:
         """Pad the rows to the longest of them; `attention_mask` is 1 on tokens and 0 on padding."""
         import torch
@@ -88,34 +97,21 @@ class TextClassification(ClassificationTask):
     def encode(self, frame: pd.DataFrame, context: TaskContext) -> TextExamples:
         """Tokenise the texts, cutting each after `max_length` tokens.
 
-        An empty frame gives no examples; a pair is cut from its longer text.
+        An empty frame gives no examples; a pair is cut from its longer text. Texts that were encoded before are read
+        from the context's cache.
         """
-        tokenizer = context.processor
-        chunks: dict[str, list[np.ndarray]] = {}
-        lengths: list[int] = []
-        # A tokenizer without special tokens makes none of some texts (of control characters, say); models need one.
-        standins = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
-        blank = {"input_ids": next(token for token in standins if token is not None)}
-        for start in range(0, len(frame), ENCODE_ROWS):
-            part = frame.iloc[start : start + ENCODE_ROWS]
-            pairs = part["text_pair"].tolist() if "text_pair" in part.columns else None
-            encoded = tokenizer(
-                part["text"].tolist(),
-                pairs,
-                truncation=True,
-                max_length=self.max_length(context),
-                return_attention_mask=False,
-            )
-            lengths.extend(max(1, len(ids)) for ids in encoded["input_ids"])
-            for name, values in encoded.items():
-                rows = [np.asarray(row or [blank.get(name, 0)], dtype=np.int32) for row in values]
-                chunks.setdefault(name, []).append(np.concatenate(rows))
+        tokenizer, longest = context.processor, self.max_length(context)
+        texts = frame["text"].tolist()
+        pairs = frame["text_pair"].tolist() if "text_pair" in frame.columns else None
+        tokens = stored_tokens(
+            context.cache, tokenizer, texts, pairs, longest, lambda: tokenise(tokenizer, texts, pairs, longest)
+        )
         padding = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
         return TextExamples(
-            ids={name: np.concatenate(parts) for name, parts in chunks.items()},
-            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            ids=tokens.ids,
+            offsets=tokens.offsets,
             labels=class_ids(frame, self.labels),
-            padding={name: padding.get(name, 0) for name in chunks},
+            padding={name: padding.get(name, 0) for name in tokens.ids},
             pad_left=tokenizer.padding_side == "left",
         )
 
@@ -123,3 +119,28 @@ class TextClassification(ClassificationTask):
         """Tokens after which a text is cut: the option, within what the model reads."""
         wanted = cast(TextClassificationOptions, self.options).max_length
         return context.max_length if wanted == "auto" else min(wanted, context.max_length)
+
+
+def tokenise(tokenizer: Any, texts: list[str], pairs: list[str] | None, max_length: int) -> Tokens:
+    """Token ids of texts, each cut after `max_length` tokens; a pair is cut from its longer text."""
+    chunks: dict[str, list[np.ndarray]] = {}
+    lengths: list[int] = []
+    # A tokenizer without special tokens makes none of some texts (of control characters, say); models need one.
+    standins = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
+    blank = {"input_ids": next(token for token in standins if token is not None)}
+    for start in range(0, len(texts), ENCODE_ROWS):
+        part = slice(start, start + ENCODE_ROWS)
+        encoded = tokenizer(
+            texts[part],
+            None if pairs is None else pairs[part],
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
+        )
+        lengths.extend(max(1, len(ids)) for ids in encoded["input_ids"])
+        for name, values in encoded.items():
+            chunks.setdefault(name, []).append(join_rows([row or [blank.get(name, 0)] for row in values]))
+    return Tokens(
+        ids={name: np.concatenate(parts) for name, parts in chunks.items()},
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )

@@ -2,11 +2,13 @@
 
 A checkpoint is written into a folder aside; each file is fsynced; the manifest with the SHA-256 of every file comes
 last; then the folder is renamed. A process killed at any instant leaves either the whole checkpoint or a folder that
-is recognised as torn and passed over. Tensors are safetensors, all else is JSON: nothing is pickled.
+is recognised as torn and passed over. Weights that never train are not written: a digest tells whether the model that a
+resume starts from has the same ones. Tensors are safetensors, all else is JSON: nothing is pickled.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from trimtab.core.cache import content_key
 from trimtab.core.errors import CheckpointError
 from trimtab.core.files import disk_error, fsync_path, sha256_of
 from trimtab.core.hooks import StepHook
@@ -31,11 +34,12 @@ from trimtab.training.optimizers import (
     parameters_without_state,
 )
 from trimtab.training.records import Progress
+from trimtab.training.sharding import gathered, is_sharded, is_share, share_of
 
 MANIFEST = "manifest.json"
 MODEL, OPTIMIZER, RANDOM, PROGRESS = "model.safetensors", "optimizer.safetensors", "random.safetensors", "progress.json"
 HOOKS = "hooks.safetensors"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,41 @@ class Checkpoint:
     step: int
 
 
+@dataclass(frozen=True)
+class Tensors:
+    """What a checkpoint holds of model and optimizer, as whole tensors by name.
+
+    Args:
+        model: parameters that train at some time, and buffers.
+        optimizer: its state.
+        frozen: parameters that never train: a checkpoint knows them by a digest only.
+    """
+
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    frozen: dict[str, torch.Tensor]
+
+
+def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool = True) -> Tensors:
+    """The tensors of a checkpoint; those of a sharded model are gathered, for which all processes call this together.
+
+    Args:
+        model: bare model.
+        optimizer: built by `build_optimizer`.
+        keep: whether this process writes; the others get none of what is gathered.
+    """
+    every, state = _unique_tensors(model), optimizer_tensors(optimizer)
+    if is_sharded(model):
+        return Tensors(gathered(every, keep=keep), gathered(state, keep=keep), {})
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    still = {name for name, tensor in every.items() if isinstance(tensor, nn.Parameter) and id(tensor) not in trained}
+    return Tensors(
+        model={name: tensor for name, tensor in every.items() if name not in still},
+        optimizer=state,
+        frozen={name: every[name] for name in sorted(still)},
+    )
+
+
 class CheckpointStore:
     """The checkpoints of one run.
 
@@ -62,6 +101,7 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder = folder
         self.keep_last = keep_last
+        self._frozen_digest: str | None = None
 
     def save(
         self,
@@ -70,15 +110,17 @@ class CheckpointStore:
         progress: Progress,
         random: dict[str, torch.Tensor],
         hooks: Sequence[StepHook] = (),
+        tensors: Tensors | None = None,
     ) -> Checkpoint:
         """Write a checkpoint and remove those no longer kept. One that exists for this step is left as it is.
 
         Args:
-            model: bare model; all its parameters and buffers are kept.
+            model: bare model; its buffers and what trains of it are kept.
             optimizer: built by `build_optimizer`.
             progress: where the run stands.
             random: random states of every process, see `random_states`.
             hooks: whose tensors are kept.
+            tensors: those of model and optimizer, where they had to be gathered; taken from them when None.
 
         Raises:
             RunError: the disk is full; nothing half-written is left.
@@ -88,7 +130,10 @@ class CheckpointStore:
             aside = self.folder / f".{target.name}.{os.getpid()}.tmp"
             try:
                 aside.mkdir(parents=True)
-                _write_files(aside, model, optimizer, progress, random, hooks)
+                found = tensors or tensors_of(model, optimizer)
+                if self._frozen_digest is None:
+                    self._frozen_digest = _digest(found.frozen)
+                _write_files(aside, found, self._frozen_digest, optimizer, progress, random, hooks)
                 aside.replace(target)
                 fsync_path(self.folder)
             except (OSError, SafetensorError) as error:
@@ -163,6 +208,9 @@ def restore(
 ) -> Progress:
     """Put weights, optimizer, hooks and random state back, and return where the run stood.
 
+    Another number of processes than wrote the checkpoint may go on. The order of the data is the same then, and so is
+    each step but for the dropout of processes that the checkpoint does not know: see `_derived_state`.
+
     Raises:
         CheckpointError: a tensor of the model, an optimizer state or a random state is missing. Going on without one
             would give other weights than the uninterrupted run, so it is refused.
@@ -173,32 +221,62 @@ def restore(
     restore_optimizer(checkpoint, optimizer)
     _restore_hooks(checkpoint, hooks)
     random = load_file(checkpoint.path / RANDOM)
-    written_by = len({name.partition("/")[0] for name in random})
-    if written_by > num_processes:
-        raise CheckpointError(
-            f"{checkpoint.path} was written by {written_by} processes, and {num_processes} would go on.",
-            remedy="Resume with as many processes as before, or start a new run.",
-        )
+    may_derive = written_by(checkpoint) != num_processes
+    states = {}
     for name, state in random_states(process_index).items():
         saved = random.get(name)
+        if saved is None and may_derive:
+            saved = _derived_state(random, name, checkpoint.step)
         if saved is None or saved.numel() != state.numel():
             raise CheckpointError(
                 f"{checkpoint.path} holds no random state of {name!r} for process {process_index}.",
-                remedy="Resume on the same kind of device and with as many processes as before, or start a new run.",
+                remedy="Resume on the same kind of device as before, or start a new run.",
             )
-    _set_random_states(random, process_index)
+        states[name] = saved
+    _set_random_states(states, process_index)
     return progress
 
 
+def written_by(checkpoint: Checkpoint) -> int:
+    """Number of processes that wrote a checkpoint together."""
+    with safe_open(checkpoint.path / RANDOM, framework="pt") as file:
+        return len({name.partition("/")[0] for name in file.keys()})  # noqa: SIM118 (the file is no mapping)
+
+
+def _derived_state(random: dict[str, torch.Tensor], name: str, step: int) -> torch.Tensor | None:
+    """A random state for a process, or an accelerator of one, of which none was saved.
+
+    It follows from that of process 0 on the same kind of device, from the step and from its own name, so that resuming
+    twice gives the same. None where process 0 has none either.
+    """
+    process, _, device = name.partition("/")
+    kind = device.partition(":")[0]
+    first = next((random[key] for key in (f"0/{device}", f"0/{kind}", f"0/{kind}:0") if key in random), None)
+    if first is None:
+        return None
+    digest = hashlib.sha256(first.numpy().tobytes() + f"/{step}/{process}/{device}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1).get_state()
+
+
 def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
-    """Put the optimizer's state back.
+    """Put the optimizer's state back, cut in shares where its parameters are.
 
     Raises:
         CheckpointError: a parameter's state is missing or incomplete.
     """
     manifest = _read_manifest(checkpoint.path)
     without = manifest["without_optimizer_state"]
-    missing = sorted(set(load_optimizer_tensors(optimizer, load_file(checkpoint.path / OPTIMIZER))).difference(without))
+    tensors = load_file(checkpoint.path / OPTIMIZER)
+    owners = {
+        name: parameter
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["parameter_names"], group["params"], strict=True)
+    }
+    for key in tensors:
+        name = key.rpartition("/")[0]
+        if name in owners:
+            tensors[key] = share_of(tensors[key], owners[name])
+    missing = sorted(set(load_optimizer_tensors(optimizer, tensors)).difference(without))
     if missing:
         raise CheckpointError(
             f"{checkpoint.path} holds no optimizer state for {len(missing)} parameters, the first: {missing[0]}.",
@@ -227,34 +305,39 @@ def _hook_tensors(hooks: Sequence[StepHook]) -> dict[str, torch.Tensor]:
 
 
 def load_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
-    """Load a checkpoint's weights and buffers into the model.
+    """Load a checkpoint's weights and buffers into the model; what never trained must be in it already.
 
     Raises:
-        CheckpointError: names do not match the model's.
+        CheckpointError: names do not match the model's, or its frozen weights are others.
     """
     tensors = load_file(checkpoint.path / MODEL)
     own = _unique_tensors(model)
-    if tensors.keys() != own.keys():
-        odd = sorted(tensors.keys() ^ own.keys())
+    frozen = {name: tensor for name, tensor in own.items() if name not in tensors}
+    expected = _read_manifest(checkpoint.path)["frozen"]
+    shapes = {name for name in tensors.keys() & own.keys() if tensors[name].shape != own[name].shape}
+    odd = sorted((tensors.keys() - own.keys()) | (frozen.keys() ^ set(expected["names"])) | shapes)
+    if odd or _digest(gathered(frozen, keep=True)) != expected["digest"]:
+        what = f"{len(odd)} names or shapes differ, the first: {odd[0]}" if odd else "its frozen weights are others"
         raise CheckpointError(
-            f"{checkpoint.path} does not fit the model: {len(odd)} names differ, the first: {odd[0]}.",
+            f"{checkpoint.path} does not fit the model: {what}.",
             remedy="The pretrained model changed since the checkpoint; restore it, or start a new run.",
         )
     with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
+        for name, tensor in tensors.items():
+            own[name].copy_(share_of(tensor, own[name]))
 
 
 def _write_files(
     folder: Path,
-    model: nn.Module,
+    tensors: Tensors,
+    frozen_digest: str,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     random: dict[str, torch.Tensor],
     hooks: Sequence[StepHook],
 ) -> None:
-    save_file(_for_disk(_unique_tensors(model)), folder / MODEL)
-    save_file(_for_disk(optimizer_tensors(optimizer)), folder / OPTIMIZER)
+    save_file(_for_disk(tensors.model), folder / MODEL)
+    save_file(_for_disk(tensors.optimizer), folder / OPTIMIZER)
     save_file(random, folder / RANDOM)
     save_file(_for_disk(_hook_tensors(hooks)), folder / HOOKS)
     (folder / PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
@@ -267,12 +350,23 @@ def _write_files(
         "format": FORMAT,
         "step": progress.step,
         "files": checksums,
+        "frozen": {"names": sorted(tensors.frozen), "digest": frozen_digest},
         "without_optimizer_state": parameters_without_state(optimizer),
         "optimizer_scalars": optimizer_scalars(optimizer),
     }
     manifest.write_text(json.dumps(content), encoding="utf-8")
     fsync_path(manifest)
     fsync_path(folder)
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """A digest of names and bytes."""
+    parts = [
+        part
+        for name, tensor in sorted(_for_disk(tensors).items())
+        for part in (name, tensor.view(-1).view(torch.uint8).numpy())
+    ]
+    return content_key(*parts)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -289,7 +383,8 @@ def _unique_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     seen: dict[tuple[int, tuple[int, ...]], str] = {}
     unique: dict[str, torch.Tensor] = {}
     for name, tensor in _named_tensors(model):
-        key = (tensor.data_ptr(), tuple(tensor.shape))
+        # The parts of a sharded model share no memory: one that is tied is one object.
+        key = (id(tensor) if is_share(tensor) else tensor.data_ptr(), tuple(tensor.shape))
         if tensor.numel() and key in seen:
             continue
         seen[key] = name

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ from torch import nn
 from trimtab.config.recipe import Recipe
 from trimtab.core.errors import NonFiniteError, OutOfMemoryError
 from trimtab.core.hooks import StepHook
-from trimtab.data.batching import cut_by_budget, plan_epoch, steps_per_epoch
+from trimtab.data.batching import cut_by_budget, piece_overhead, plan_epoch, steps_per_epoch
+from trimtab.data.prefetch import AHEAD, Prefetch, WaitingWatch
 from trimtab.models.blocks import Blocks
 from trimtab.strategies.base import TrainingPlan, apply_plan, frozen_modules, train_mode
 from trimtab.tasks.base import Examples
@@ -75,6 +76,8 @@ class Engine:
         self._bare = self.model
         self._rows = self.examples
         self._frozen: tuple[nn.Module, ...] = ()
+        self._batches = Prefetch(device=self.accelerator.device)
+        self._waiting = WaitingWatch(self._batches, self.accelerator.device.type)
         self._set_stage()
 
     @property
@@ -131,6 +134,12 @@ class Engine:
         self.train_mode()
         for hook in self.hooks:
             hook.begin(self.total_steps)
+        try:
+            yield from self._all_steps()
+        finally:
+            self._batches.close()
+
+    def _all_steps(self) -> Iterator[StepRecord]:
         plan: list[list[np.ndarray]] = []
         planned_epoch = -1
         while not self.is_done:
@@ -141,7 +150,7 @@ class Engine:
             epoch, position = divmod(self.progress.step, self.steps_per_epoch)
             if epoch != planned_epoch:
                 plan, planned_epoch = self._plan(epoch), epoch
-            yield self._step(plan[position])
+            yield self._step(plan[position], plan[position + 1 : position + 1 + AHEAD])
 
     def train_mode(self) -> None:
         """Back to training mode, as after an evaluation; what is frozen stays in evaluation mode."""
@@ -149,6 +158,8 @@ class Engine:
 
     def _set_stage(self) -> None:
         """Let train what the present stage trains, and freeze all else."""
+        # A stage may change what batches hold: activations in place of tokens.
+        self._batches.reset()
         stage = self.progress.stage
         apply_plan(self._bare, self.plan, stage)
         self._frozen = frozen_modules(self._bare, self.blocks, self.plan, stage)
@@ -173,17 +184,18 @@ class Engine:
             epoch=epoch,
         )
 
-    def _step(self, batches: list[np.ndarray]) -> StepRecord:
-        """Take one optimizer step over the rows of `batches`, and move `progress` on."""
+    def _step(self, batches: list[np.ndarray], later: Sequence[list[np.ndarray]] = ()) -> StepRecord:
+        """Take one optimizer step over the rows of `batches`, and move `progress` on; `later` are the next steps."""
         began = time.perf_counter()
         number = self.progress.step + 1
         rates = self._set_rates(number)
-        sums = self._accumulate_within_memory(batches, number)
+        sums = self._accumulate_within_memory(batches, number, later)
         loss = sums.loss / sums.weight
         extras: dict[str, float] = {}
         norm = math.nan
         if math.isfinite(loss):
-            self._divide(sums.weight)
+            if not sums.divided:
+                self._divide(sums.weight)
             for hook in self.hooks:
                 extras |= hook.after_backward(number)
             norm = self._clip()
@@ -195,6 +207,8 @@ class Engine:
             self.progress.nonfinite_in_row += 1
         self.optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - began
+        data_seconds = self._batches.take_waited()
+        self._waiting.note(seconds, data_seconds)
         self.progress.step = number
         self.progress.examples += sum(len(rows) for rows in batches)
         self.progress.seconds += seconds
@@ -213,6 +227,7 @@ class Engine:
             rows=tuple(int(row) for rows in batches for row in rows) if skipped else (),
             stage=self.progress.stage,
             extras=extras,
+            data_seconds=data_seconds,
         )
         return record
 
@@ -254,12 +269,14 @@ class Engine:
             "text or not images.",
         )
 
-    def _accumulate_within_memory(self, batches: list[np.ndarray], number: int) -> _Sums:
+    def _accumulate_within_memory(
+        self, batches: list[np.ndarray], number: int, later: Sequence[list[np.ndarray]]
+    ) -> _Sums:
         """Run the backward passes of a step; where memory runs out, halve the token budget and do the step again."""
         while True:
             random_state = device_random_state(self.accelerator.device)
             try:
-                return self._accumulate(batches, number)
+                return self._accumulate(batches, number, later)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -282,22 +299,25 @@ class Engine:
         self.progress.token_budget = max(longest, before // 2)
         self.notify("shrink_token_budget", before=before, after=self.progress.token_budget, reason=reason)
 
-    def _accumulate(self, batches: list[np.ndarray], number: int) -> _Sums:
-        """Forward and backward over every piece of this process's share; gradients are left as sums."""
+    def _accumulate(self, batches: list[np.ndarray], number: int, later: Sequence[list[np.ndarray]] = ()) -> _Sums:
+        """Forward and backward over every piece of this process's share; gradients are left as sums.
+
+        Those of a single piece are divided by its weight already: its loss was, which takes one number's time.
+        """
         sums = _Sums()
-        lengths, budget = self._rows.lengths, self.progress.token_budget
-        pieces = [piece for rows in batches for piece in cut_by_budget(self._share(rows), lengths, budget)]
+        pieces = self._pieces(batches)
         # Every process must take part in the exchange of gradients: one without a row adds a row that counts nothing.
         counts = 1 if pieces else 0
         pieces = pieces or [batches[0][:1]]
-        device = self.accelerator.device
+        sums.divided = len(pieces) == 1 and self.accelerator.num_processes == 1
         losses: list[torch.Tensor] = []
-        for index, piece in enumerate(pieces):
-            batch = self._rows.collate(piece).to(device)
+        following = (piece for step in later for piece in self._pieces(step))
+        for index, batch in enumerate(self._batches.batches(self._rows.collate, pieces, following)):
             last = index == len(pieces) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss, weight = self.objective.loss(self._forward, batch, number)
-                self.accelerator.backward(loss * counts)
+                # Without weight there is nothing to divide by; the step then fails as one of several pieces does.
+                self.accelerator.backward(loss / weight if sums.divided and weight else loss * counts)
             losses.append(loss.detach() * counts)
             sums.weight += weight * counts
             sums.tokens += batch.tokens * counts
@@ -305,6 +325,15 @@ class Engine:
         sums.pieces = len(pieces)
         sums.loss = float(torch.stack(losses).sum())
         return self._over_processes(sums)
+
+    def _pieces(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """This process's pieces of a step."""
+        return [piece for rows in batches for piece in self._cut(self._share(rows))]
+
+    def _cut(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Pieces of the token budget, with what a piece costs on this device."""
+        overhead = piece_overhead(self.accelerator.device.type)
+        return cut_by_budget(rows, self._rows.lengths, self.progress.token_budget, overhead)
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> Any:
         """The model's outputs, in the run's precision."""
@@ -339,7 +368,7 @@ class Engine:
         gradients = self._gradients()
         norm = nn.utils.get_total_norm(gradients)
         limit = self.recipe.training.max_grad_norm
-        if limit is not None:
+        if limit is not None and not _is_within(norm, limit):
             nn.utils.clip_grads_with_norm_(self._with_gradient(), limit, norm)
         return float(norm)
 
@@ -360,6 +389,8 @@ class _Sums:
     tokens: int = 0
     padded_tokens: int = 0
     pieces: int = 0
+    # Whether the gradients were divided by the weight already.
+    divided: bool = False
 
 
 def total_steps(recipe: Recipe, rows: int) -> int:
@@ -369,6 +400,14 @@ def total_steps(recipe: Recipe, rows: int) -> int:
         raise ValueError("training.num_epochs is still 'auto': the recipe was not resolved")
     steps = training.num_epochs * steps_per_epoch(rows, training.batch_size, training.gradient_accumulation_steps)
     return steps if training.max_steps is None else min(steps, training.max_steps)
+
+
+def _is_within(norm: torch.Tensor, limit: float) -> bool:
+    """Whether clipping would multiply every gradient by 1; never where only the device knows the norm.
+
+    torch scales by limit / (norm + 1e-6), at most 1.
+    """
+    return norm.device.type == "cpu" and bool(limit / (norm + 1e-6) >= 1.0)
 
 
 def _why_skipped(loss: float, norm: float) -> str | None:

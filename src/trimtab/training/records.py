@@ -28,6 +28,7 @@ class StepRecord:
         rows: row indices of a skipped step, for finding the culprit.
         stage: number of the strategy's stage, from 0.
         extras: what hooks said of the step, such as the value of a penalty.
+        data_seconds: the part of `seconds` that the loop waited for batches: collating, and moving to the device.
     """
 
     step: int
@@ -44,6 +45,7 @@ class StepRecord:
     rows: tuple[int, ...] = ()
     stage: int = 0
     extras: dict[str, float] = field(default_factory=dict)
+    data_seconds: float = 0.0
 
     def to_event(self) -> dict[str, Any]:
         """The fields of the step's event; those of a normal step leave out what only a skipped one has."""
@@ -51,6 +53,7 @@ class StepRecord:
         del fields["step"]
         fields["epoch"] = round(self.epoch, 4)
         fields["seconds"] = round(self.seconds, 4)
+        fields["data_seconds"] = round(self.data_seconds, 4)
         fields["samples_per_second"] = round(self.weight / self.seconds, 2) if self.seconds > 0 else None
         fields["padding_share"] = round(1 - self.tokens / self.padded_tokens, 4) if self.padded_tokens else 0.0
         if self.skipped is None:

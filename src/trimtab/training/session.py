@@ -16,10 +16,11 @@ from torch import nn
 
 from trimtab.core.errors import InterruptedRun, NonFiniteError
 from trimtab.core.events import EventLog
-from trimtab.training.checkpoints import CheckpointStore, random_states, summary
+from trimtab.training.checkpoints import CheckpointStore, random_states, summary, tensors_of
 from trimtab.training.engine import Engine
 from trimtab.training.optimizers import use_evaluation_weights, use_training_weights
 from trimtab.training.records import StepRecord
+from trimtab.training.sharding import make_whole
 from trimtab.training.signals import StopRequest
 
 
@@ -134,14 +135,18 @@ class Session:
         if accelerator.num_processes > 1:
             gathered: list[tuple[str, torch.Tensor]] = gather_object(list(random.items()))
             random = dict(gathered)
+        tensors = tensors_of(self.model, self.engine.optimizer, keep=accelerator.is_main_process)
         if accelerator.is_main_process:
             known = {checkpoint.step for checkpoint in self.store.all()}
             checkpoint = self.store.save(
-                self.model, self.engine.optimizer, self.engine.progress, random, self.engine.hooks
+                self.model, self.engine.optimizer, self.engine.progress, random, self.engine.hooks, tensors
             )
             if checkpoint.step not in known:
                 self._write("checkpoint", **summary(checkpoint))
         accelerator.wait_for_everyone()
+        if self.engine.is_done:
+            # What follows, the choice of the weights and their delivery, works on a plain model.
+            make_whole(self.model, self.engine.optimizer)
 
     def _stop_wanted(self, stop: StopRequest) -> str | None:
         """The signal that any process received: all must stop at the same step."""

@@ -29,6 +29,8 @@ def values_of(field: FieldInfo) -> st.SearchStrategy[Any]:
         return st.sampled_from(["auto", "cpu", "cuda:1"])
     if field.types == {bool}:
         return st.booleans()
+    if bool in field.types:
+        return st.one_of(st.booleans(), st.just("auto"))
     if list in field.types:
         return st.lists(texts, min_size=1, max_size=2)
     if int in field.types:

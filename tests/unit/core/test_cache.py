@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trimtab.core.cache import DiskCache, cache_folder, content_key
+from trimtab.core.cache import DiskCache, cache_folder, cached_json, clear, content_key, kinds, open_cache
 
 
 def _write(text: str, size: int = 10) -> object:
@@ -93,3 +93,36 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache_folder() == tmp_path / "xdg" / "trimtab"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "trimtab"
+
+
+def test_json_is_made_once_and_both_ways_the_same(tmp_path: Path) -> None:
+    cache, made = DiskCache("reports", tmp_path, 1000), []
+
+    def make() -> dict[str, object]:
+        made.append(1)
+        return {"pairs": (1, 2), "share": 0.1}
+
+    assert [cached_json(cache, "key", make) for _ in range(2)] == [{"pairs": [1, 2], "share": 0.1}] * 2
+    assert len(made) == 1
+    (tmp_path / "reports" / "key" / "value.json").write_text('{"pairs": [1,')
+    assert cached_json(cache, "key", make)["share"] == 0.1
+    assert cached_json(cache, "key", make)["share"] == 0.1
+    assert len(made) == 2
+    assert cached_json(None, "key", make)["pairs"] == [1, 2]
+    assert len(made) == 3
+
+
+def test_a_recipe_may_want_no_cache(tmp_path: Path) -> None:
+    assert open_cache("tokens", enabled=False, folder=str(tmp_path), mib=1) is None
+    cache = open_cache("tokens", enabled=True, folder=str(tmp_path), mib=2)
+    assert cache is not None and (cache.path, cache.budget_bytes) == (tmp_path / "tokens", 2 << 20)
+
+
+def test_kinds_are_those_that_a_cache_made(tmp_path: Path) -> None:
+    assert kinds(tmp_path / "nowhere") == []
+    DiskCache("tokens", tmp_path, 1000).put("key", _write("x"))  # type: ignore[arg-type]
+    (tmp_path / "other").mkdir()
+    (found,) = kinds(tmp_path)
+    assert [name for name, _, _ in found.entries()] == ["key"]
+    clear(found)
+    assert not (tmp_path / "tokens").exists() and (tmp_path / "other").is_dir()

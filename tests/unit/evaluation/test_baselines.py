@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trimtab.core.cache import DiskCache
 from trimtab.core.errors import DataError
 from trimtab.evaluation import baselines
 from trimtab.evaluation.baselines import (
@@ -124,3 +125,19 @@ def test_real_sentences_are_learned_well_and_alike_twice(shared_data: Path) -> N
     found = tfidf_logistic(list(train["text"]), labels, list(test["text"]))
     assert (names[found] == test["coarse"]).mean() > 0.88
     np.testing.assert_array_equal(found, tfidf_logistic(list(train["text"]), labels, list(test["text"])))
+
+
+def test_predictions_are_kept_for_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = DiskCache("baselines", tmp_path, 1 << 20)
+    frame = pd.DataFrame({"text": ["good day", "bad day", "good", "bad"] * 3, "label": ["p", "n", "p", "n"] * 3})
+    plain = baseline_predictions("text-classification", frame, frame, ["n", "p"])
+    first = baseline_predictions("text-classification", frame, frame, ["n", "p"], cache=cache)
+    monkeypatch.setattr(baselines, "tfidf_logistic", lambda *rows: pytest.fail("computed again"))
+    second = baseline_predictions("text-classification", frame, frame, ["n", "p"], cache=cache)
+    for found in (first, second):
+        assert {name: rows.tolist() for name, rows in found.items()} == {
+            name: rows.tolist() for name, rows in plain.items()
+        }
+        assert all(rows.dtype == np.int64 for rows in found.values())
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        baseline_predictions("text-classification", frame, frame.assign(text="good"), ["n", "p"], cache=cache)

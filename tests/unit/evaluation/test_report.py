@@ -17,7 +17,14 @@ from trimtab.core.errors import RunError
 from trimtab.core.runs import RunDirectory
 from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.evaluation.rendering import duration, escape_markdown, flatten
-from trimtab.evaluation.report import ReportContext, render_card, render_html, render_markdown, write_reports
+from trimtab.evaluation.report import (
+    ReportContext,
+    memory_sentence,
+    render_card,
+    render_html,
+    render_markdown,
+    write_reports,
+)
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -268,3 +275,18 @@ def test_helpers() -> None:
     assert escape_markdown("1. a_b <i> &amp;\n- x") == "1\\. a\\_b &lt;i&gt; &amp;amp; - x"
     assert escape_markdown("- x") == "\\- x"
     assert escape_markdown(-0.5) == "-0.5"
+
+
+def test_the_report_tells_forecast_and_measured_memory() -> None:
+    gib = 1 << 30
+    events = [
+        {"type": "memory", "step": 0, "forecast": 2 * gib},
+        {"type": "memory", "step": 9, "forecast": int(1.9 * gib), "measured": int(1.8 * gib)},
+    ]
+    assert memory_sentence(events) == "peak memory: 1.9 GiB forecast, 1.8 GiB measured"
+    assert memory_sentence([{**events[1], "forecast": None}]) == "peak memory: 1.8 GiB measured"
+    assert memory_sentence(events[:1]) == memory_sentence([]) == ""
+    told = context(history=events)
+    for text in (render_html(told), render_markdown(told)):
+        assert "Peak memory: 1.9 GiB forecast, 1.8 GiB measured." in text
+    assert "Peak memory" not in render_html(context())

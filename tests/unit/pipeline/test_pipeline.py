@@ -48,6 +48,8 @@ def test_no_value_stays_auto(bert: Path) -> None:
         "training.num_epochs",
         "training.max_tokens_per_batch",
         "training.precision",
+        "training.compile",
+        "model.attention",
         "evaluation.metric",
     }
     assert set(parts.notes) == inferred

@@ -16,6 +16,8 @@ from torch import nn
 
 from trimtab.core.errors import CheckpointError, RunError
 from trimtab.core.files import sha256_of
+from trimtab.models.blocks import map_blocks
+from trimtab.strategies.partial import Partial, PartialOptions
 from trimtab.training import checkpoints
 from trimtab.training.checkpoints import (
     HOOKS,
@@ -29,6 +31,7 @@ from trimtab.training.checkpoints import (
     find_fault,
     random_states,
     restore,
+    written_by,
 )
 from trimtab.training.engine import Engine
 from trimtab.training.optimizers import optimizer_tensors
@@ -146,7 +149,7 @@ def test_other_format_is_refused_in_words(saved: Checkpoint) -> None:
     manifest["format"] = 1
     (saved.path / MANIFEST).write_text(json.dumps(manifest))
 
-    assert find_fault(saved.path) == "it has format 1, this version of Trimtab reads format 2"
+    assert find_fault(saved.path) == "it has format 1, this version of Trimtab reads format 3"
 
 
 def test_newest_sound_passes_over_damaged_ones_and_names_them(store: CheckpointStore) -> None:
@@ -208,26 +211,45 @@ def test_missing_random_state_is_refused(saved: Checkpoint) -> None:
         restore(saved, engine.model, engine.optimizer)
 
 
-def test_more_processes_than_before_are_refused(saved: Checkpoint) -> None:
+def state_after(saved: Checkpoint, index: int, processes: int) -> torch.Tensor:
+    """The CPU's random state of a process that goes on, one of so many."""
     engine = make_engine()
+    torch.manual_seed(99)
+    restore(saved, engine.model, engine.optimizer, process_index=index, num_processes=processes)
+    return torch.get_rng_state()
+
+
+def test_a_process_that_is_new_gets_a_random_state_of_its_own(saved: Checkpoint) -> None:
+    states = [state_after(saved, index, 3) for index in range(3)]
+
+    assert torch.equal(states[0], load_file(saved.path / RANDOM)["0/cpu"])
+    assert torch.equal(states[1], state_after(saved, 1, 2))
+    assert not any(torch.equal(states[one], states[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
+    assert written_by(saved) == 1
+
+
+def test_fewer_processes_than_before_take_their_own_random_states(saved: Checkpoint) -> None:
+    second = torch.Generator().manual_seed(7).get_state()
+    third = torch.Generator().manual_seed(8).get_state()
+    rewrite(saved, RANDOM, lambda tensors: tensors.update({"1/cpu": second, "2/cpu": third}))
+
+    assert written_by(saved) == 3
+    assert torch.equal(state_after(saved, 1, 2), second)
+    assert torch.equal(state_after(saved, 0, 1), load_file(saved.path / RANDOM)["0/cpu"])
+
+
+def test_a_random_state_of_another_kind_of_device_is_not_derived_from(saved: Checkpoint) -> None:
+    rewrite(saved, RANDOM, lambda tensors: (tensors.pop("0/cpu"), tensors.update({"0/cuda:0": torch.zeros(16)})))
 
     with pytest.raises(CheckpointError, match="no random state of '1/cpu' for process 1"):
-        restore(saved, engine.model, engine.optimizer, process_index=1, num_processes=2)
-
-
-def test_fewer_processes_than_before_are_refused(saved: Checkpoint) -> None:
-    rewrite(saved, RANDOM, lambda tensors: tensors.update({"1/cpu": tensors["0/cpu"].clone()}))
-    engine = make_engine()
-
-    with pytest.raises(CheckpointError, match="was written by 2 processes, and 1 would go on"):
-        restore(saved, engine.model, engine.optimizer)
+        state_after(saved, 1, 2)
 
 
 def test_weights_of_another_model_are_refused(saved: Checkpoint) -> None:
     rewrite(saved, MODEL, lambda tensors: tensors.pop("classifier.bias"))
     engine = make_engine()
 
-    with pytest.raises(CheckpointError, match=r"does not fit the model: 1 names differ, the first: classifier\.bias"):
+    with pytest.raises(CheckpointError, match=r"model: 1 names or shapes differ, the first: classifier\.bias"):
         restore(saved, engine.model, engine.optimizer)
 
 
@@ -312,3 +334,28 @@ def test_torn_folders_are_removed_and_sound_ones_stay(store: CheckpointStore, sa
     store.remove_torn()
 
     assert list(store.folder.iterdir()) == [saved.path]
+
+
+def test_frozen_weights_are_not_written_and_must_be_the_same(tmp_path: Path) -> None:
+    def engine_of(seed: int) -> Engine:
+        model = tiny_engine.make_model(seed=seed)
+        blocks = map_blocks(model)
+        plan = Partial(PartialOptions(last_blocks=1)).plan(blocks, 1e-2)
+        return tiny_engine.make_engine(model, tiny_engine.make_examples(16), plan=plan, blocks=blocks)
+
+    engine = engine_of(0)
+    records = engine.steps()
+    next(records)
+    store = CheckpointStore(tmp_path / "checkpoints", 2)
+    saved = store.save(engine.model, engine.optimizer, engine.progress, random_states())
+    written = load_file(saved.path / MODEL)
+    trained = {name for name, parameter in engine.model.named_parameters() if parameter.requires_grad}
+    assert set(written) >= trained and len(trained) < len(list(engine.model.parameters()))
+    assert not set(written) & {name for name, p in engine.model.named_parameters() if not p.requires_grad}
+
+    again = engine_of(0)
+    restore(saved, again.model, again.optimizer)
+    assert tiny_engine.same_weights(tiny_engine.weights_of(again.model), tiny_engine.weights_of(engine.model))
+    other = engine_of(1)
+    with pytest.raises(CheckpointError, match="its frozen weights are others"):
+        restore(saved, other.model, other.optimizer)
