@@ -395,6 +395,7 @@ JSON_COMMANDS: dict[str, list[Any]] = {
     "resume": ["runs/tickets"],
     "lr-find": ["tickets.csv", "--model", "bert", "--output", "{tmp}/lr"],
     "augment": ["tickets.csv", "--model", "bert", "--set", "augmentation.word_dropout=0.3"],
+    "cache": ["--folder", "{tmp}/cache"],
 }
 
 

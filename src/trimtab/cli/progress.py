@@ -111,6 +111,8 @@ class Progress:
             )
         elif event["action"] == "early_stop":
             self._say(f"Stopped early: {event['reason']}; the best was step {event['best_step']}")
+        elif event["action"] == "fill_cache":
+            self._say(f"Frozen blocks: output of {event['rows']:,} rows kept ({event['mib']:,.0f} MiB)")
         elif event["action"] == "skip_checkpoint":
             self._warn(f"checkpoint {event['checkpoint']} is passed over: {event['reason']}")
         elif event["action"] == "resume":

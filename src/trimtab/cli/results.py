@@ -33,7 +33,7 @@ def show_run(run: RunDirectory, *, as_json: bool) -> int:
     elif process_index() == 0:
         show_result(result)
         _show_retention(run)
-        _show_memory(run)
+        _show_effort(run)
         _show_next(run, result)
     return EXIT_TARGET_MISSED if result.target is not None and not result.target.reached else 0
 
@@ -61,13 +61,12 @@ def _show_retention(run: RunDirectory) -> None:
         click.echo(json.loads(path.read_text(encoding="utf-8"))["summary"])
 
 
-def _show_memory(run: RunDirectory) -> None:
-    """The peak memory of the training, as it was forecast and measured."""
+def _show_effort(run: RunDirectory) -> None:
+    """Memory and saved work of the training."""
     from trimtab.core.events import read_events
-    from trimtab.evaluation.report import memory_sentence
+    from trimtab.evaluation.effort import effort_sentences
 
-    sentence = memory_sentence(read_events(run.events)) if run.events.is_file() else ""
-    if sentence:
+    for sentence in effort_sentences(read_events(run.events)) if run.events.is_file() else ():
         click.echo(sentence)
 
 

@@ -195,7 +195,8 @@ class TrainingSection(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         AUTO,
         description="Arithmetic: `bf16` autocast or `fp32`; `auto` takes bf16 where the hardware computes it natively, "
-        "and in a long run measures first whether it is faster and keeps loss and gradients.",
+        "and in a long run measures first whether it is faster and keeps loss and gradients. `predict` and `evaluate` "
+        "take bf16 for 256 rows or more where a sample gets the labels of fp32.",
         json_schema_extra=flag("--precision"),
     )
     device: str = Field(

@@ -6,16 +6,16 @@ data and no path of this machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
 
-from trimtab.core.devices import GIB
 from trimtab.core.files import disk_error, write_atomic
 from trimtab.core.runs import RunDirectory
 from trimtab.evaluation.card import front_matter, is_hub_id, model_source
+from trimtab.evaluation.effort import effort_sentences
 from trimtab.evaluation.history import history_charts, skipped_steps
 from trimtab.evaluation.rendering import flatten, render
 from trimtab.evaluation.result import EvalResult, Interval
@@ -129,18 +129,8 @@ def _shared(context: ReportContext) -> dict[str, Any]:
         "kept": _kept(context.retention),
         "probe": next((event for event in context.history if event.get("type") == "probe"), None),
         "stage_length": _stage_length,
-        "memory": memory_sentence(context.history),
+        "effort": effort_sentences(context.history),
     }
-
-
-def memory_sentence(history: Iterable[Mapping[str, Any]]) -> str:
-    """The peak memory that was forecast and measured, of the last session of a run; empty where it was not watched."""
-    watched = [event for event in history if event.get("type") == "memory" and event.get("measured") is not None]
-    if not watched:
-        return ""
-    forecast, measured = watched[-1].get("forecast"), watched[-1]["measured"]
-    told = "" if forecast is None else f"{forecast / GIB:.1f} GiB forecast, "
-    return f"peak memory: {told}{measured / GIB:.1f} GiB measured"
 
 
 def _stage_length(stage: Mapping[str, Any]) -> str:

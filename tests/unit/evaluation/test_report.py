@@ -15,11 +15,11 @@ import yaml
 from trimtab.config.recipe import EvaluationSection
 from trimtab.core.errors import RunError
 from trimtab.core.runs import RunDirectory
+from trimtab.evaluation.effort import memory_sentence, prefix_sentence
 from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.evaluation.rendering import duration, escape_markdown, flatten
 from trimtab.evaluation.report import (
     ReportContext,
-    memory_sentence,
     render_card,
     render_html,
     render_markdown,
@@ -283,10 +283,26 @@ def test_the_report_tells_forecast_and_measured_memory() -> None:
         {"type": "memory", "step": 0, "forecast": 2 * gib},
         {"type": "memory", "step": 9, "forecast": int(1.9 * gib), "measured": int(1.8 * gib)},
     ]
-    assert memory_sentence(events) == "peak memory: 1.9 GiB forecast, 1.8 GiB measured"
-    assert memory_sentence([{**events[1], "forecast": None}]) == "peak memory: 1.8 GiB measured"
+    assert memory_sentence(events) == "Peak memory: 1.9 GiB forecast, 1.8 GiB measured."
+    assert memory_sentence([{**events[1], "forecast": None}]) == "Peak memory: 1.8 GiB measured."
     assert memory_sentence(events[:1]) == memory_sentence([]) == ""
     told = context(history=events)
     for text in (render_html(told), render_markdown(told)):
         assert "Peak memory: 1.9 GiB forecast, 1.8 GiB measured." in text
     assert "Peak memory" not in render_html(context())
+
+
+def test_the_report_tells_what_frozen_blocks_saved() -> None:
+    def session(**fields: Any) -> dict[str, Any]:
+        return {"type": "frozen_prefix", "computed": 0, "served": 0, "seconds": 0.0, "mib": 0.0, "notes": [], **fields}
+
+    events = [session(computed=1200, served=3000, seconds=4.25), session(served=2000)]
+    told = "Frozen blocks ran once for 1,200 rows (4.2 s); their output was read from the cache 5,000 times."
+    assert prefix_sentence(events) == told
+    assert prefix_sentence(events[1:]) == (
+        "Frozen blocks did not run; their output was read from the cache 2,000 times."
+    )
+    assert prefix_sentence([session(notes=["Why not."])]) == "Why not."
+    assert prefix_sentence([session()]) == prefix_sentence([]) == ""
+    for text in (render_html(context(history=events)), render_markdown(context(history=events))):
+        assert told in text
