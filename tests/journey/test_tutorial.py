@@ -116,6 +116,7 @@ def test_architecture_names_the_fields_of_every_event(walked: Path) -> None:
     rare = {"skipped", "rows", "preflight", "resumed", "signal", "message", "reason", "before", "after", "checkpoint"}
     severities = {"info", "warning", "refuse"}
     actions = {"interrupted", "resume", "skip_checkpoint", "shrink_token_budget", "early_stop", "merge", "interpolate"}
+    actions |= {"fill_cache", "token_rows", "tensor", "of", "found", "mib"}
     actions |= {"best_step", "merged", "difference", "tolerance", "share", "tried"}
     rare |= {"extras"}  # of hooks that tell values
     for kind, fields in seen.items():

@@ -137,6 +137,10 @@ def _cheapest_counts(sizes: np.ndarray, budget: int, overhead: int) -> list[int]
     equal costs the longest piece is taken.
     """
     total = len(sizes)
+    whole = total * int(sizes[0]) if total else 0
+    # A second piece costs its overhead, and saves the padding at most.
+    if total and whole <= budget and whole - int(sizes.sum()) <= overhead:
+        return [total]
     # Cost of the rows from each on, and how many of them the first piece takes.
     cost = np.zeros(total + 1, dtype=np.int64)
     taken = np.zeros(total, dtype=np.int64)
