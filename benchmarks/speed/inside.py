@@ -14,9 +14,10 @@ from runs import EQUAL_WORK
 
 from trimtab.api import with_data
 from trimtab.core.events import EventLog
-from trimtab.pipeline import train as pipeline
 from trimtab.pipeline.check import check
+from trimtab.pipeline.loop import build_engine
 from trimtab.pipeline.parts import Parts, build_parts
+from trimtab.pipeline.token_rows import train_rows_in_use
 from trimtab.training.optimizers import build_optimizer
 from trimtab.training.records import Progress
 
@@ -38,10 +39,11 @@ class Loop:
     def __init__(self, parts: Parts, folder: Path) -> None:
         self.parts = parts
         self.events = EventLog(folder / "events.jsonl")
+        # As `train` does, with what it wraps around the model.
+        train_rows_in_use(parts)
         optimizer = build_optimizer(parts.model, parts.plan, parts.recipe.optimizer)
         progress = Progress(token_budget=int(parts.recipe.training.max_tokens_per_batch))
-        # The very engine that `train` builds, with what it wraps around the model.
-        self.engine: Engine = pipeline._engine(parts, optimizer, progress, EventLog(None))
+        self.engine: Engine = build_engine(parts, optimizer, progress, lambda action, **fields: None)
         self._records = self.engine.steps()
 
     def ours(self, first: int, count: int) -> list[StepRecord]:

@@ -156,16 +156,16 @@ def test_stages_that_never_began_are_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_candidate_that_fails_in_its_trial_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    build = probe._engine
+    build = probe.build_engine
 
     def steps() -> Iterator[None]:
         raise RuntimeError("sizes do not match")
         yield
 
-    def engine(parts: Any) -> Any:
-        return SimpleNamespace(steps=steps) if parts.recipe.strategy.name == "bitfit" else build(parts)
+    def engine(parts: Any, *others: Any) -> Any:
+        return SimpleNamespace(steps=steps) if parts.recipe.strategy.name == "bitfit" else build(parts, *others)
 
-    monkeypatch.setattr(probe, "_engine", engine)
+    monkeypatch.setattr(probe, "build_engine", engine)
     values = settings("strategy.candidates=[bitfit, partial]", "strategy.minutes=0.001")
     outcome = trimtab(
         "train", "short.csv", "--model", "bert", "--strategy", "auto", "--output", "tried", *FAST, *values

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +74,10 @@ class _Delimited:
 
 def _layout(text: str, name: str, suffix: str, delimiter: str | None, expected: set[str]) -> _Delimited | None:
     """Separator, quotes and header from the first lines of a file; None where they cannot be told from these."""
-    given = delimited._single_character(delimiter)
+    given = delimited.single_character(delimiter)
     for _ in range(LINES_TAKEN_OFF):
         try:
-            layout, rows, notes = delimited._parse(text, name, suffix, given)
+            layout, rows, notes = delimited.parse(text, name, suffix, given)
             break
         except DataError:
             # The head may end within quotes: without its last lines it may not.
@@ -88,9 +87,9 @@ def _layout(text: str, name: str, suffix: str, delimiter: str | None, expected: 
     filled = [row for row in rows if row]
     if not filled or any(len(row) != len(filled[0]) for row in filled):
         return None
-    known = delimited._names_known(filled[0], expected)
-    header = known or (suffix != ".txt" and delimited._looks_like_header(filled))
-    names = delimited._names(filled[0], name) if header else [f"column_{i + 1}" for i in range(len(filled[0]))]
+    known = delimited.names_known(filled[0], expected)
+    header = known or (suffix != ".txt" and delimited.looks_like_header(filled))
+    names = delimited.header_names(filled[0], name) if header else [f"column_{i + 1}" for i in range(len(filled[0]))]
     return _Delimited(layout, names, header, tuple(notes))
 
 
@@ -146,23 +145,8 @@ def _json_lines(path: Path, encoding: str, chunk_rows: int) -> Iterator[pd.DataF
         # Only line feeds end a JSON line.
         numbered = ((number, line) for number, line in enumerate(_lines(file, path.name), start=1) if line.strip())
         for chunk in _batched(numbered, chunk_rows):
-            objects = [_json_object(line, number, path.name) for number, line in chunk]
-            yield readers._from_objects(readers._mended(objects, "".join(line for _, line in chunk)), path.name)
-
-
-def _json_object(line: str, number: int, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{name}: line {number} is not JSON: {readers._json_fault(error)}.", remedy="Write one JSON object a line."
-        ) from error
-    if not isinstance(value, dict):
-        raise DataError(
-            f"{name}: line {number} holds {readers._json_type(value)}; an object was expected.",
-            remedy='Write one JSON object a line, for example {"text": "…"}.',
-        )
-    return value
+            objects = [readers.json_object(line, number, path.name) for number, line in chunk]
+            yield readers.from_objects(readers.mended(objects, "".join(line for _, line in chunk)), path.name)
 
 
 def _parquet(path: Path, chunk_rows: int) -> Iterator[pd.DataFrame]:

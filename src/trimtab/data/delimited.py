@@ -52,10 +52,10 @@ def read_delimited(
     csv.field_size_limit(LARGEST_FIELD)
     if not text.strip():
         raise DataError(f"{name} is empty.", remedy="Give a file with a header line and one row an example.")
-    layout, rows, notes = _parse(text, name, suffix, _single_character(delimiter))
+    layout, rows, notes = parse(text, name, suffix, single_character(delimiter))
     filled = [row for row in rows if row]
-    header = _names_known(filled[0], set(expected)) or (suffix != ".txt" and _looks_like_header(filled))
-    names = _names(filled[0], name) if header else [f"column_{i + 1}" for i in range(len(filled[0]))]
+    header = names_known(filled[0], set(expected)) or (suffix != ".txt" and looks_like_header(filled))
+    names = header_names(filled[0], name) if header else [f"column_{i + 1}" for i in range(len(filled[0]))]
     _refuse_ragged(text, name, layout, filled, names if header else [])
     if not header and (suffix != ".txt" or len(names) > 1):
         notes.append(
@@ -69,7 +69,8 @@ def read_delimited(
     return pd.DataFrame({column: pd.Series(v, dtype=object) for column, v in zip(names, columns, strict=True)}), notes
 
 
-def _single_character(delimiter: str | None) -> str | None:
+def single_character(delimiter: str | None) -> str | None:
+    """The separator that the user names, as one character; `tab` and `\\t` are read as a tab."""
     given = {"\\t": "\t", "tab": "\t"}.get(delimiter or "", delimiter)
     if given is not None and (len(given) != 1 or given in '"\r\n'):
         raise DataError(
@@ -79,7 +80,7 @@ def _single_character(delimiter: str | None) -> str | None:
     return given
 
 
-def _parse(text: str, name: str, suffix: str, given: str | None) -> tuple[Layout, list[list[str]], list[str]]:
+def parse(text: str, name: str, suffix: str, given: str | None) -> tuple[Layout, list[list[str]], list[str]]:
     """Cut the text into rows; blank lines give empty rows."""
     delimiter = given or ("\t" if suffix == ".tsv" else _detect(text, (("\t",) if suffix == ".txt" else DELIMITERS)))
     if suffix == ".txt" and delimiter is None:
@@ -174,13 +175,13 @@ def _refuse_ragged(text: str, name: str, layout: Layout, rows: list[list[str]], 
     )
 
 
-def _names_known(row: list[str], expected: set[str]) -> bool:
+def names_known(row: list[str], expected: set[str]) -> bool:
     """Whether a row has a column name that is known or expected."""
     names = {cell.strip() for cell in row}
     return bool(expected & names or KNOWN_NAMES & {name.lower() for name in names})
 
 
-def _looks_like_header(rows: list[list[str]]) -> bool:
+def looks_like_header(rows: list[list[str]]) -> bool:
     """Whether the first row may name the columns: its cells are short, no numbers, and do not repeat below."""
     names = [cell.strip() for cell in rows[0]]
     if names == [str(i) for i in range(len(names))] and len(names) > 1:
@@ -198,7 +199,8 @@ def _is_wide(cell: str) -> bool:
     return sum(ord(character) >= 0x2E80 for character in cell) > 0.5 * len(cell)
 
 
-def _names(header: list[str], name: str) -> list[str]:
+def header_names(header: list[str], name: str) -> list[str]:
+    """Names of the columns that a header row gives; empty cells are numbered, and repeated names refused."""
     names = [cell.strip() or f"column_{position + 1}" for position, cell in enumerate(header)]
     twice = sorted(column for column, count in Counter(names).items() if count > 1)
     if twice:

@@ -82,7 +82,7 @@ def load_labelled(
     Raises:
         DataError: there is no such split or column, or a label is unknown to the model.
     """
-    raw = resolve_alone(source, options, _expected(options, columns))
+    raw = resolve_alone(source, options, expected_names(options, columns))
     infer_task(raw, task)
     if raw.single:
         split = "train"
@@ -94,7 +94,7 @@ def load_labelled(
             remedy="Name the file to evaluate on.",
         )
     table = raw.tables[split]
-    columns = _renamed(columns, options)
+    columns = renamed(columns, options)
     raise_together(f"{table.source}: columns are missing", _missing_columns(table, columns, labelled=True))
     cleaned = clean(table, columns, labelled=True)
     problems = dropped_problem(cleaned, options)
@@ -125,12 +125,12 @@ def load_unlabelled(source: Any, options: DataSection, columns: Columns, task: s
     if task == IMAGE_TASK:
         table, columns = _images_to_predict(source, options), replace(IMAGE_COLUMNS, label=None)
     else:
-        raw = resolve_alone(source, options, _expected(options, columns))
+        raw = resolve_alone(source, options, expected_names(options, columns))
         infer_task(raw, task)
         if not raw.single and list(raw.tables) != ["test"]:
             raise DataError(f"{raw.name} has several splits: {_found(raw)}.", remedy="Name the one file to predict.")
         table = next(iter(raw.tables.values()))
-        columns, note = _texts_to_predict(table, _renamed(columns, options))
+        columns, note = texts_to_predict(table, renamed(columns, options))
         notes += [*raw.notes, note]
     cleaned = clean(table, replace(columns, group=None), labelled=False)
     if not len(cleaned.frame):
@@ -143,11 +143,12 @@ def _found(raw: RawData) -> str:
     return ", ".join(f"{split} ({table.source})" for split, table in raw.tables.items())
 
 
-def _expected(options: DataSection, columns: Columns) -> tuple[str, ...]:
+def expected_names(options: DataSection, columns: Columns) -> tuple[str, ...]:
+    """Names that the columns of the data should have."""
     return (*columns.text, *(options.text or ()), *filter(None, (columns.label, options.label)))
 
 
-def _renamed(columns: Columns, options: DataSection) -> Columns:
+def renamed(columns: Columns, options: DataSection) -> Columns:
     """The training columns with the names that the user gives for this data."""
     if columns.image is not None:
         return replace(IMAGE_COLUMNS, group=None)
@@ -245,7 +246,7 @@ def _images_to_predict(source: Any, options: DataSection) -> RawTable:
     return read_images(path)
 
 
-def _texts_to_predict(table: RawTable, columns: Columns) -> tuple[Columns, str]:
+def texts_to_predict(table: RawTable, columns: Columns) -> tuple[Columns, str]:
     """The text columns of a table; its only column where the model reads one text."""
     missing = _missing_columns(table, columns, labelled=False)
     names = [str(name) for name in table.frame.columns]

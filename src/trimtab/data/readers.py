@@ -54,7 +54,7 @@ def read_table(path: Path, options: DataSection, expected: Iterable[str] = ()) -
     if suffix in DELIMITED:
         frame, guessed = read_delimited(decoded.text, path.name, suffix, options.delimiter, expected)
     elif suffix in JSON_LINES:
-        frame, guessed = _from_objects(_json_lines(decoded.text, path.name), path.name), []
+        frame, guessed = from_objects(_json_lines(decoded.text, path.name), path.name), []
     else:
         frame, guessed = _json(decoded.text, path.name)
     return RawTable(frame, path.name, (*notes, *guessed))
@@ -67,19 +67,33 @@ def _json_lines(text: str, name: str) -> list[dict[str, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{name}: line {number} is not JSON: {_json_fault(error)}.", remedy="Write one JSON object a line."
-            ) from error
-        if not isinstance(value, dict):
-            raise DataError(
-                f"{name}: line {number} holds {_json_type(value)}; an object was expected.",
-                remedy='Write one JSON object a line, for example {"text": "…", "label": "…"}.',
-            )
-        objects.append(value)
-    return _mended(objects, text)
+        objects.append(json_object(line, number, name))
+    return mended(objects, text)
+
+
+def json_object(line: str, number: int, name: str) -> dict[str, Any]:
+    """The object that a line of JSON Lines holds.
+
+    Args:
+        line: not empty.
+        number: of the line, from 1.
+        name: the file's, for messages.
+
+    Raises:
+        DataError: it is not JSON, or no object.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{name}: line {number} is not JSON: {_json_fault(error)}.", remedy="Write one JSON object a line."
+        ) from error
+    if not isinstance(value, dict):
+        raise DataError(
+            f"{name}: line {number} holds {_json_type(value)}; an object was expected.",
+            remedy='Write one JSON object a line, for example {"text": "…", "label": "…"}.',
+        )
+    return value
 
 
 def _json(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
@@ -89,7 +103,7 @@ def _json(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         if getattr(error, "msg", "") == "Extra data":
-            return _from_objects(_json_lines(text, name), name), [f"{name}: read as JSON Lines, one object a line."]
+            return from_objects(_json_lines(text, name), name), [f"{name}: read as JSON Lines, one object a line."]
         raise DataError(
             f"{name} is not JSON: {_json_fault(error)}.",
             remedy="Give an array of objects, or JSON Lines (.jsonl).",
@@ -112,10 +126,11 @@ def _json(text: str, name: str) -> tuple[pd.DataFrame, list[str]]:
                 f"{name}: item {position} of the array is {_json_type(item)}; an object was expected.",
                 remedy='Write each row as an object, for example {"text": "…", "label": "…"}.',
             )
-    return _from_objects(_mended(value, text), name), notes
+    return from_objects(mended(value, text), name), notes
 
 
-def _from_objects(objects: list[dict[str, Any]], name: str) -> pd.DataFrame:
+def from_objects(objects: list[dict[str, Any]], name: str) -> pd.DataFrame:
+    """A table of objects: a column for each key, in the order of first appearance."""
     if not objects:
         raise DataError(f"{name} has no rows.", remedy="Give a file with one JSON object a row.")
     keys = list(dict.fromkeys(key for item in objects for key in item))
@@ -129,7 +144,7 @@ def _json_fault(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def _mended(objects: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+def mended(objects: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     """The objects with U+FFFD for half characters (a lone surrogate escape), which no encoding can write."""
     if "\\ud" not in text and "\\uD" not in text:
         return objects

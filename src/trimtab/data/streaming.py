@@ -69,7 +69,7 @@ def stream_unlabelled(source: Any, options: DataSection, columns: Columns, task:
     path = None if is_object(source) or not isinstance(source, str | Path) else Path(source).expanduser()
     raw = None
     if path is not None and _is_large(path) and task != loading.IMAGE_TASK:
-        raw = chunked_tables(path, options, set(loading._expected(options, columns)), chunk_rows)
+        raw = chunked_tables(path, options, set(loading.expected_names(options, columns)), chunk_rows)
     if path is None or raw is None:
         frame = loading.load_unlabelled(source, options, columns, task)
         notes = tuple(frame.attrs.get("notes", ()))
@@ -78,7 +78,7 @@ def stream_unlabelled(source: Any, options: DataSection, columns: Columns, task:
     first = next(tables, None)
     if first is None:
         raise DataError(f"{path.name} has no rows.", remedy="Give a file with at least one row.")
-    named, note = loading._texts_to_predict(RawTable(first, path.name), loading._renamed(columns, options))
+    named, note = loading.texts_to_predict(RawTable(first, path.name), loading.renamed(columns, options))
     stream = RowStream(iter(()), None, tuple(text for text in (*notes, note) if text), path.name)
     stream.frames = _cleaned(itertools.chain([first], tables), stream, named, options)
     return stream

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
@@ -81,7 +80,6 @@ def build_care(
     *,
     accelerator: Accelerator,
     measured: Measured,
-    new_parameters: Collection[str],
 ) -> Care:
     """Build objective and hooks. The model holds its pretrained weights, on the device that trains.
 
@@ -94,13 +92,12 @@ def build_care(
         context: for encoding further texts.
         accelerator: device and processes.
         measured: holds what was measured before training, or takes it.
-        new_parameters: names of parameters that are not pretrained.
 
     Raises:
         RecipeError: an option does not fit the model or the strategy.
     """
     _refuse_drifting_elements(recipe, plan)
-    section, model = recipe.regularization, loaded.model
+    section, model, new_parameters = recipe.regularization, loaded.model, loaded.new_parameters
     notes = build.edit_model(section, model, loaded.blocks, plan, new_parameters)
     rows = {} if loaded.new_rows is None else dict.fromkeys(loaded.new_rows.names(model), loaded.new_rows.first)
     penalties = build.build_hooks(section, model, plan, recipe.seed, new_parameters, rows)

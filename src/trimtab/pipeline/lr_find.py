@@ -20,6 +20,7 @@ from trimtab.core.seeds import seed_torch
 from trimtab.data.batching import steps_per_epoch
 from trimtab.evaluation.svg import Series, line_chart
 from trimtab.pipeline.check import check, describe_dataset
+from trimtab.pipeline.loop import build_engine
 from trimtab.pipeline.parts import Parts, build_parts
 from trimtab.training.engine import Engine
 from trimtab.training.optimizers import build_optimizer, section_rate
@@ -202,20 +203,13 @@ def _engine(parts: Parts, optimizer: torch.optim.Optimizer, steps: int, events: 
     if isinstance(budget, str):
         raise ValueError("training.max_tokens_per_batch is still 'auto': the recipe was not resolved")
     progress = Progress(token_budget=budget)
-    return Engine(
-        model=parts.model,
-        blocks=parts.loaded.blocks,
-        plan=replace(parts.plan, stages=(), restart_schedule=False),
-        objective=parts.objective,
-        examples=parts.examples["train"],
-        optimizer=optimizer,
-        accelerator=parts.accelerator,
+    return build_engine(
+        parts,
+        optimizer,
+        progress,
+        lambda action, **fields: events.write("action", progress.step, action=action, **fields),
         recipe=_recipe(parts.recipe, steps, len(parts.examples["train"])),
-        precision=parts.recipe.training.precision,
-        progress=progress,
-        notify=lambda action, **fields: events.write("action", progress.step, action=action, **fields),
-        hooks=parts.hooks,
-        wrap=parts.accelerator.prepare_model,
+        plan=replace(parts.plan, stages=(), restart_schedule=False),
     )
 
 
@@ -226,6 +220,13 @@ def _recipe(recipe: Recipe, steps: int, rows: int) -> Recipe:
     return recipe.model_copy(
         update={
             "schedule": ScheduleSection(name="constant", warmup_steps=0),
-            "training": training.model_copy(update={"num_epochs": math.ceil(steps / epoch), "max_steps": steps}),
+            "training": training.model_copy(
+                update={
+                    "num_epochs": math.ceil(steps / epoch),
+                    "max_steps": steps,
+                    "compile": False,
+                    "sharding": "none",
+                }
+            ),
         }
     )

@@ -14,7 +14,7 @@ from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.plugins import PluginSection, parse_options
 from trimtab.config.recipe import AUTO, Recipe
-from trimtab.core.cache import DiskCache, open_cache
+from trimtab.core.cache import open_cache
 from trimtab.core.errors import RecipeError
 from trimtab.core.hooks import StepHook
 from trimtab.core.registry import STRATEGIES, TASKS
@@ -225,9 +225,7 @@ def build_parts(
     measured = measured or Measured()
     accelerator = make_accelerator(ground.device)
     loaded, adapters = _load(recipe, ground)
-    context = text_context(
-        TaskContext(loaded.processor, ground.context.max_length, _rows_cache(recipe, task)), strategy
-    )
+    context = _context(ground, loaded)
     rows = len(ground.dataset.splits["train"])
     resolved, reasons = _settle(resolved, ground, loaded, accelerator.device)
     recipe = resolved.recipe
@@ -242,15 +240,7 @@ def build_parts(
     recipe, reasons = resolved.recipe, {**reasons, **speed}
     ground = replace(ground, recipe=recipe)
     care = build_care(
-        recipe,
-        task,
-        loaded,
-        plan,
-        examples["train"],
-        context,
-        accelerator=accelerator,
-        measured=measured,
-        new_parameters=loaded.new_parameters,
+        recipe, task, loaded, plan, examples["train"], context, accelerator=accelerator, measured=measured
     )
     average = weight_average(recipe, loaded.model, plan, rows)
     return Parts(
@@ -269,11 +259,12 @@ def build_parts(
     )
 
 
-def _rows_cache(recipe: Recipe, task: Task) -> DiskCache | None:
-    """Where the rows stay encoded for later runs; None where the recipe wants no cache."""
-    section = recipe.cache
-    kind = "tokens" if task.modality == "text" else "images"
-    return open_cache(kind, enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
+def _context(ground: Groundwork, loaded: LoadedModel) -> TaskContext:
+    """What the rows are encoded for, with the cache that keeps them encoded for later runs, where one is wanted."""
+    section = ground.recipe.cache
+    kind = "tokens" if ground.task.modality == "text" else "images"
+    cache = open_cache(kind, enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
+    return text_context(TaskContext(loaded.processor, ground.context.max_length, cache), ground.strategy)
 
 
 def _settle(

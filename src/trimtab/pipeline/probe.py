@@ -24,11 +24,12 @@ from trimtab.core.registry import STRATEGIES
 from trimtab.core.seeds import seed_torch
 from trimtab.data.dataset import Dataset
 from trimtab.evaluation.evaluate import evaluate_classification
+from trimtab.pipeline.loop import build_engine
 from trimtab.pipeline.parts import Groundwork, Parts, build_parts
 from trimtab.pipeline.preflight import stage
+from trimtab.pipeline.token_rows import train_rows_in_use
 from trimtab.strategies.auto import AutoOptions
 from trimtab.strategies.base import Strategy
-from trimtab.training.engine import Engine
 from trimtab.training.optimizers import build_optimizer, use_evaluation_weights
 from trimtab.training.records import Progress
 
@@ -169,14 +170,19 @@ def _of_main_process(value: T) -> T:
 def _try(resolved: ResolvedRecipe, ground: Groundwork, name: str, steps: int) -> tuple[Trial, float]:
     """Train a strategy for so many steps; its trial, and the seconds that training took."""
     recipe = ground.recipe
-    training = recipe.training.model_copy(update={"max_steps": steps, "num_epochs": steps, "compile": False})
+    training = recipe.training.model_copy(
+        update={"max_steps": steps, "num_epochs": steps, "compile": False, "sharding": "none"}
+    )
     section = PluginSection(name=name, options=_strategy(name).options.model_dump(mode="json"))
     recipe = recipe.model_copy(update={"training": training, "strategy": section})
     origins = {key: origin for key, origin in resolved.origins.items() if not key.startswith("strategy")}
     small = replace(resolved, recipe=recipe, origins={**origins, "strategy": "inferred"})
     parts = build_parts(small, replace(ground, recipe=recipe, strategy=_strategy(name)))
     seed_torch(recipe.seed, "dropout")
-    engine = _engine(parts)
+    progress = Progress(token_budget=int(parts.recipe.training.max_tokens_per_batch))
+    train_rows_in_use(parts)
+    optimizer = build_optimizer(parts.model, parts.plan, parts.recipe.optimizer)
+    engine = build_engine(parts, optimizer, progress, lambda action, **fields: None)
     began, cpu = time.perf_counter(), time.process_time()
     with stage(f"trial of {name}"):
         for _ in engine.steps():
@@ -184,23 +190,6 @@ def _try(resolved: ResolvedRecipe, ground: Groundwork, name: str, steps: int) ->
     seconds, minutes = time.perf_counter() - began, (time.process_time() - cpu) / 60
     use_evaluation_weights(engine.optimizer)
     return _judge(parts, name, steps, minutes), seconds
-
-
-def _engine(parts: Parts) -> Engine:
-    return Engine(
-        model=parts.model,
-        blocks=parts.loaded.blocks,
-        plan=parts.plan,
-        objective=parts.objective,
-        examples=parts.examples["train"],
-        optimizer=build_optimizer(parts.model, parts.plan, parts.recipe.optimizer),
-        accelerator=parts.accelerator,
-        recipe=parts.recipe,
-        precision=parts.recipe.training.precision,
-        progress=Progress(token_budget=int(parts.recipe.training.max_tokens_per_batch)),
-        notify=lambda action, **fields: None,
-        hooks=parts.hooks,
-    )
 
 
 def _judge(parts: Parts, name: str, steps: int, minutes: float) -> Trial:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
-from torch import nn
 
 from trimtab.config.load import build_recipe
 from trimtab.config.origins import ResolvedRecipe
@@ -26,6 +25,7 @@ from trimtab.pipeline.describe import Timer, bytes_needed, describe_plan, descri
 from trimtab.pipeline.final_weights import soup_size
 from trimtab.pipeline.finish import finish
 from trimtab.pipeline.judge import judge
+from trimtab.pipeline.loop import build_engine, refuse_unfit_sharding, share_model
 from trimtab.pipeline.measured import Measured
 from trimtab.pipeline.memory import watched_memory
 from trimtab.pipeline.parts import Parts, build_parts, lay_groundwork
@@ -35,11 +35,9 @@ from trimtab.pipeline.probe import settle_strategy
 from trimtab.pipeline.store import check_disk, check_place, read_dataset, write_start
 from trimtab.pipeline.token_rows import train_rows_in_use
 from trimtab.training.checkpoints import CheckpointStore, restore, written_by
-from trimtab.training.engine import Engine
 from trimtab.training.optimizers import build_optimizer
 from trimtab.training.records import Progress
 from trimtab.training.session import Session
-from trimtab.training.sharding import check_sharding, is_sharded, shard
 
 RUNS = Path("runs")
 
@@ -74,7 +72,7 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     )
     announce.write("phase", 0, phase="model", message=f"Loading {ground.source.name}")
     parts = build_parts(resolved, ground)
-    _refuse_unfit_sharding(parts)
+    refuse_unfit_sharding(parts)
     timer.lap("model")
     announce.write("phase", 0, phase="preflight", message="Pre-flight: one small batch the whole way")
     rehearsal = rehearse(parts)
@@ -146,7 +144,7 @@ def _train_and_finish(
         progress = _restore(store, parts, optimizer, events, progress)
     parts = _with_augmentation(parts, run, events)
     kept, prefix = with_frozen_prefix(parts, lambda action, **fields: _act(events, progress, action, fields))
-    engine = _engine(kept, optimizer, progress, events)
+    engine = build_engine(kept, optimizer, progress, lambda action, **fields: _act(events, progress, action, fields))
     session = Session(
         engine=engine,
         model=parts.model,
@@ -199,7 +197,7 @@ def _restore(
     processes = parts.accelerator.num_processes
     if processes > 1 and parts.recipe.training.sharding == "fsdp":
         # Before anything is read: in shares, a model and its optimizer fit where the whole of them might not.
-        _sharded(parts, parts.model, optimizer)
+        share_model(parts, parts.model, optimizer)
     progress = restore(
         checkpoint,
         parts.model,
@@ -220,61 +218,8 @@ def _restore(
     return progress
 
 
-def _engine(parts: Parts, optimizer: torch.optim.Optimizer, progress: Progress, events: EventLog) -> Engine:
-    return Engine(
-        model=parts.model,
-        blocks=parts.loaded.blocks,
-        plan=parts.plan,
-        objective=parts.objective,
-        examples=parts.examples["train"],
-        optimizer=optimizer,
-        accelerator=parts.accelerator,
-        recipe=parts.recipe,
-        precision=parts.recipe.training.precision,
-        progress=progress,
-        notify=lambda action, **fields: _act(events, progress, action, fields),
-        hooks=parts.hooks,
-        wrap=lambda model: _wrap(parts, model, optimizer),
-    )
-
-
 def _act(events: EventLog, progress: Progress, action: str, fields: dict[str, Any]) -> None:
     events.write("action", progress.step, action=action, **fields)
-
-
-def _wrap(parts: Parts, model: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
-    """The model as the loop calls it: compiled where the recipe says so, and spread over the processes.
-
-    Raises:
-        RecipeError: it is to be sharded, and the recipe has something that does not go with it.
-    """
-    # What several processes began in shares may go on in one, which holds everything: its optimizer has a state then.
-    goes_on_alone = parts.accelerator.num_processes == 1 and bool(optimizer.state)
-    if parts.recipe.training.sharding == "fsdp" and not goes_on_alone:
-        return _sharded(parts, model, optimizer)
-    wrapped: nn.Module = parts.accelerator.prepare_model(
-        torch.compile(model) if parts.recipe.training.compile else model
-    )
-    return wrapped
-
-
-def _refuse_unfit_sharding(parts: Parts) -> None:
-    """See, before a run directory is made, that what goes on beside the loss can do with a model in shares.
-
-    Raises:
-        RecipeError: something cannot.
-    """
-    if parts.recipe.training.sharding == "fsdp":
-        processes = parts.accelerator.num_processes
-        check_sharding(parts.recipe, parts.model, parts.loaded.blocks, parts.plan, parts.hooks, processes)
-
-
-def _sharded(parts: Parts, model: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
-    """The model in shares over the processes, and the optimizer with it."""
-    if not is_sharded(model):
-        processes = parts.accelerator.num_processes
-        check_sharding(parts.recipe, model, parts.loaded.blocks, parts.plan, parts.hooks, processes)
-    return shard(model, parts.loaded.blocks, optimizer, parts.accelerator.device)
 
 
 def _agree_on(path: Path) -> Path:

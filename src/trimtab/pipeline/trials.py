@@ -23,11 +23,12 @@ from trimtab.pipeline.care import check_care
 from trimtab.pipeline.check import check, describe_dataset
 from trimtab.pipeline.describe import describe_rows
 from trimtab.pipeline.judge import judge
+from trimtab.pipeline.loop import build_engine
 from trimtab.pipeline.parts import Groundwork, Parts, build_parts
 from trimtab.pipeline.prefix import with_frozen_prefix
+from trimtab.pipeline.token_rows import train_rows_in_use
 from trimtab.tasks.base import Examples
 from trimtab.training.checkpoints import Checkpoint, CheckpointStore
-from trimtab.training.engine import Engine
 from trimtab.training.optimizers import build_optimizer
 from trimtab.training.records import Progress
 from trimtab.training.session import Session
@@ -115,6 +116,11 @@ class Trials:
                 f"strategy: {recipe.strategy.name!r} chooses among strategies by trials of its own.",
                 remedy="Name the strategies as trials, or one strategy for all.",
             )
+        if recipe.training.sharding != "none":
+            raise RecipeError(
+                "training.sharding: trials train a whole copy in each process.",
+                remedy="Leave training.sharding out of the trials; set it for the run itself.",
+            )
         notes = check_care(recipe, self.ground.task, self.ground.device)
         ground: Groundwork = replace(self.ground, recipe=recipe, strategy=strategy, care_notes=notes, retention=None)
         key = (recipe.strategy.name, strategy.extra_tokens)
@@ -132,19 +138,13 @@ class Trials:
         events.listen(
             lambda event: found.append((event["step"], event["metrics"])) if event["type"] == "evaluation" else None
         )
-        engine = Engine(
-            model=parts.model,
-            blocks=parts.loaded.blocks,
-            plan=parts.plan,
-            objective=parts.objective,
-            examples=kept.examples["train"],
-            optimizer=build_optimizer(parts.model, parts.plan, parts.recipe.optimizer),
-            accelerator=parts.accelerator,
-            recipe=parts.recipe,
-            precision=parts.recipe.training.precision,
-            progress=progress,
-            notify=lambda action, **fields: events.write("action", progress.step, action=action, **fields),
-            hooks=kept.hooks,
+        train_rows_in_use(parts)
+        optimizer = build_optimizer(parts.model, parts.plan, parts.recipe.optimizer)
+        engine = build_engine(
+            kept,
+            optimizer,
+            progress,
+            lambda action, **fields: events.write("action", progress.step, action=action, **fields),
         )
         session = Session(
             engine=engine,

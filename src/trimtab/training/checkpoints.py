@@ -8,7 +8,6 @@ resume starts from has the same ones. Tensors are safetensors, all else is JSON:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -33,6 +32,7 @@ from trimtab.training.optimizers import (
     optimizer_tensors,
     parameters_without_state,
 )
+from trimtab.training.random_states import derived_state, random_states, set_random_states
 from trimtab.training.records import Progress
 from trimtab.training.sharding import gathered, is_sharded, is_share, share_of
 
@@ -209,7 +209,7 @@ def restore(
     """Put weights, optimizer, hooks and random state back, and return where the run stood.
 
     Another number of processes than wrote the checkpoint may go on. The order of the data is the same then, and so is
-    each step but for the dropout of processes that the checkpoint does not know: see `_derived_state`.
+    each step but for the dropout of processes that the checkpoint does not know: see `derived_state`.
 
     Raises:
         CheckpointError: a tensor of the model, an optimizer state or a random state is missing. Going on without one
@@ -226,14 +226,14 @@ def restore(
     for name, state in random_states(process_index).items():
         saved = random.get(name)
         if saved is None and may_derive:
-            saved = _derived_state(random, name, checkpoint.step)
+            saved = derived_state(random, name, checkpoint.step)
         if saved is None or saved.numel() != state.numel():
             raise CheckpointError(
                 f"{checkpoint.path} holds no random state of {name!r} for process {process_index}.",
                 remedy="Resume on the same kind of device as before, or start a new run.",
             )
         states[name] = saved
-    _set_random_states(states, process_index)
+    set_random_states(states, process_index)
     return progress
 
 
@@ -241,21 +241,6 @@ def written_by(checkpoint: Checkpoint) -> int:
     """Number of processes that wrote a checkpoint together."""
     with safe_open(checkpoint.path / RANDOM, framework="pt") as file:
         return len({name.partition("/")[0] for name in file.keys()})  # noqa: SIM118 (the file is no mapping)
-
-
-def _derived_state(random: dict[str, torch.Tensor], name: str, step: int) -> torch.Tensor | None:
-    """A random state for a process, or an accelerator of one, of which none was saved.
-
-    It follows from that of process 0 on the same kind of device, from the step and from its own name, so that resuming
-    twice gives the same. None where process 0 has none either.
-    """
-    process, _, device = name.partition("/")
-    kind = device.partition(":")[0]
-    first = next((random[key] for key in (f"0/{device}", f"0/{kind}", f"0/{kind}:0") if key in random), None)
-    if first is None:
-        return None
-    digest = hashlib.sha256(first.numpy().tobytes() + f"/{step}/{process}/{device}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1).get_state()
 
 
 def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
@@ -394,20 +379,6 @@ def _unique_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.state_dict(keep_vars=True).items()
-
-
-def random_states(process_index: int = 0) -> dict[str, torch.Tensor]:
-    """This process's random states, on the CPU and on its accelerators, by `<process>/<device>`."""
-    states = {f"{process_index}/cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"{process_index}/cuda:{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states
-
-
-def _set_random_states(states: dict[str, torch.Tensor], process_index: int) -> None:
-    torch.set_rng_state(states[f"{process_index}/cpu"])
-    for index in range(torch.cuda.device_count()):
-        torch.cuda.set_rng_state(states[f"{process_index}/cuda:{index}"], index)
 
 
 def _as_os_error(error: Exception) -> OSError:

@@ -27,6 +27,7 @@ from trimtab.data.prefetch import AHEAD, Prefetch, WaitingWatch
 from trimtab.models.blocks import Blocks
 from trimtab.strategies.base import TrainingPlan, apply_plan, frozen_modules, train_mode
 from trimtab.tasks.base import Examples
+from trimtab.training.gradients import clip_gradients, scale_gradients
 from trimtab.training.memory import device_random_state, is_out_of_memory, release_memory, set_device_random_state
 from trimtab.training.objective import Objective
 from trimtab.training.optimizers import set_rates
@@ -195,10 +196,11 @@ class Engine:
         norm = math.nan
         if math.isfinite(loss):
             if not sums.divided:
-                self._divide(sums.weight)
+                # Several processes average their gradients; the sum over all rows is that average times their number.
+                scale_gradients(self.optimizer, self.accelerator.num_processes / sums.weight)
             for hook in self.hooks:
                 extras |= hook.after_backward(number)
-            norm = self._clip()
+            norm = clip_gradients(self.optimizer, self.recipe.training.max_grad_norm)
         skipped = _why_skipped(loss, norm)
         if skipped is None:
             self._update(number)
@@ -356,29 +358,6 @@ class Engine:
         loss, weight, tokens, padded = self.accelerator.reduce(values, reduction="sum").tolist()
         return _Sums(loss=loss, weight=int(weight), tokens=int(tokens), padded_tokens=int(padded), pieces=sums.pieces)
 
-    def _divide(self, weight: int) -> None:
-        """Divide the summed gradients by the step's weight."""
-        gradients = self._gradients()
-        if gradients:
-            # Several processes average their gradients; the sum over all rows is that average times their number.
-            torch._foreach_mul_(gradients, self.accelerator.num_processes / weight)
-
-    def _clip(self) -> float:
-        """Clip the gradients, and return their norm before."""
-        gradients = self._gradients()
-        norm = nn.utils.get_total_norm(gradients)
-        limit = self.recipe.training.max_grad_norm
-        if limit is not None and not _is_within(norm, limit):
-            nn.utils.clip_grads_with_norm_(self._with_gradient(), limit, norm)
-        return float(norm)
-
-    def _with_gradient(self) -> list[nn.Parameter]:
-        groups = self.optimizer.param_groups
-        return [parameter for group in groups for parameter in group["params"] if parameter.grad is not None]
-
-    def _gradients(self) -> list[torch.Tensor]:
-        return [parameter.grad for parameter in self._with_gradient() if parameter.grad is not None]
-
 
 @dataclass
 class _Sums:
@@ -400,14 +379,6 @@ def total_steps(recipe: Recipe, rows: int) -> int:
         raise ValueError("training.num_epochs is still 'auto': the recipe was not resolved")
     steps = training.num_epochs * steps_per_epoch(rows, training.batch_size, training.gradient_accumulation_steps)
     return steps if training.max_steps is None else min(steps, training.max_steps)
-
-
-def _is_within(norm: torch.Tensor, limit: float) -> bool:
-    """Whether clipping would multiply every gradient by 1; never where only the device knows the norm.
-
-    torch scales by limit / (norm + 1e-6), at most 1.
-    """
-    return norm.device.type == "cpu" and bool(limit / (norm + 1e-6) >= 1.0)
 
 
 def _why_skipped(loss: float, norm: float) -> str | None:

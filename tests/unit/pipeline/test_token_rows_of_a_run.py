@@ -19,6 +19,7 @@ from trimtab.models.token_rows import TokenRows, whole_tables
 from trimtab.pipeline import token_rows
 from trimtab.pipeline.describe import describe_plan
 from trimtab.pipeline.judge import judge
+from trimtab.pipeline.loop import build_engine
 from trimtab.pipeline.parts import Parts, build_parts, lay_groundwork
 from trimtab.pipeline.preflight import rehearse
 from trimtab.pipeline.token_rows import train_rows_in_use
@@ -60,20 +61,8 @@ def make_parts(bert: Path, **settings: Any) -> Parts:
 
 
 def make_engine(parts: Parts) -> Engine:
-    return Engine(
-        model=parts.model,
-        blocks=parts.loaded.blocks,
-        plan=parts.plan,
-        objective=parts.objective,
-        examples=parts.examples["train"],
-        optimizer=build_optimizer(parts.model, parts.plan, parts.recipe.optimizer),
-        accelerator=parts.accelerator,
-        recipe=parts.recipe,
-        precision=parts.recipe.training.precision,
-        progress=Progress(token_budget=8192),
-        notify=lambda action, **fields: None,
-        hooks=parts.hooks,
-    )
+    optimizer = build_optimizer(parts.model, parts.plan, parts.recipe.optimizer)
+    return build_engine(parts, optimizer, Progress(token_budget=8192), lambda action, **fields: None)
 
 
 def state_of(model: nn.Module) -> dict[str, torch.Tensor]:

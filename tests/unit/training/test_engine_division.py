@@ -13,6 +13,7 @@ from trimtab.core.hooks import StepHook
 from trimtab.data.batching import PIECE_OVERHEAD
 from trimtab.training import engine as module
 from trimtab.training.engine import Engine
+from trimtab.training.gradients import is_within
 
 ROWS = 8
 
@@ -61,8 +62,8 @@ def test_one_piece_needs_no_pass_over_the_gradients(one_piece: None, monkeypatch
         raise AssertionError("gradients were multiplied")
 
     engine, _ = make(limit=1e6)
-    monkeypatch.setattr(engine, "_divide", forbidden)
-    monkeypatch.setattr(module.nn.utils, "clip_grads_with_norm_", forbidden)
+    monkeypatch.setattr(module, "scale_gradients", forbidden)
+    monkeypatch.setattr(torch.nn.utils, "clip_grads_with_norm_", forbidden)
 
     assert next(engine.steps()).grad_norm is not None
 
@@ -89,7 +90,7 @@ def test_clipping_is_left_out_where_it_would_change_nothing(norm: float) -> None
     parameter.grad = gradients.clone()
     nn.utils.clip_grads_with_norm_([parameter], 1.0, torch.tensor(norm))
 
-    assert module._is_within(torch.tensor(norm), 1.0) == torch.equal(parameter.grad, gradients)
+    assert is_within(torch.tensor(norm), 1.0) == torch.equal(parameter.grad, gradients)
 
 
 def test_a_loss_that_is_not_finite_is_skipped_as_before(one_piece: None) -> None:
