@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from trimtab.config.augmentation import AugmentationSection
 from trimtab.config.cache import CacheSection
 from trimtab.config.forgetting import ForgettingSection
+from trimtab.config.monitor import MonitorSection
 from trimtab.config.optimization import OptimizerSection, ScheduleSection, refuse_decay_of_schedule_free
 from trimtab.config.plugins import PluginSection, plugin_field
 from trimtab.config.regularization import RegularizationSection
@@ -312,6 +313,10 @@ class Recipe(Section):
     )
     weights: WeightsSection = Field(
         default_factory=WeightsSection, description="Which weights are delivered at the end."
+    )
+    monitor: MonitorSection = Field(
+        default_factory=MonitorSection,
+        description="What is recorded for the diagnosis, and what is done about findings.",
     )
     cache: CacheSection = Field(default_factory=CacheSection, description="What is kept on disk for later runs.")
     checkpoint: CheckpointSection = Field(

@@ -89,4 +89,5 @@ class Registry:
 
 TASKS = Registry("task", "trimtab.tasks")
 STRATEGIES = Registry("strategy", "trimtab.strategies")
+CONDITIONS = Registry("condition", "trimtab.monitor.conditions")
 REGISTRIES = {registry.kind: registry for registry in (TASKS, STRATEGIES)}
