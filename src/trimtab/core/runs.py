@@ -58,6 +58,16 @@ class RunDirectory:
         return self.path / "model"
 
     @property
+    def rows(self) -> Path:
+        """What training said of each row, epoch by epoch."""
+        return self.path / "monitor" / "rows.npz"
+
+    @property
+    def diagnosis(self) -> Path:
+        """What the doctor found."""
+        return self.path / "diagnosis.json"
+
+    @property
     def evaluation(self) -> Path:
         """Metrics with intervals, baselines and verdict."""
         return self.path / "evaluation.json"

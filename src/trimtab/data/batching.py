@@ -7,7 +7,7 @@ many pieces they pass through the model: halving it changes no gradient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,20 +39,21 @@ class Batch:
         labels: targets, `[batch]` or `[batch, seq]`; None when predicting.
         tokens: tokens (or image patches) without padding.
         padded_tokens: tokens with padding.
+        rows: index of each row among the examples, `[batch]`; None where nobody said.
     """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor | None
     tokens: int
     padded_tokens: int
+    rows: np.ndarray | None = None
 
     def to(self, device: Any) -> Batch:
         """The same batch on `device`."""
-        return Batch(
+        return replace(
+            self,
             inputs={name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()},
             labels=None if self.labels is None else self.labels.to(device, non_blocking=True),
-            tokens=self.tokens,
-            padded_tokens=self.padded_tokens,
         )
 
 

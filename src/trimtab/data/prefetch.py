@@ -142,7 +142,7 @@ class Prefetch:
                 continue
 
     def _make(self, collate: Collate, piece: np.ndarray) -> Batch:
-        batch = collate(piece)
+        batch = replace(collate(piece), rows=piece)
         return pinned(batch) if self.pin else batch
 
 

@@ -15,12 +15,15 @@ from markupsafe import Markup
 from trimtab.core.files import disk_error, write_atomic
 from trimtab.core.runs import RunDirectory
 from trimtab.evaluation.card import front_matter, is_hub_id, model_source
+from trimtab.evaluation.diagnosis import diagnosis_view
+from trimtab.evaluation.diagnosis_charts import signal_charts
 from trimtab.evaluation.effort import effort_sentences
 from trimtab.evaluation.history import history_charts, skipped_steps
 from trimtab.evaluation.rendering import flatten, render
 from trimtab.evaluation.result import EvalResult, Interval
 from trimtab.evaluation.trained_map import trained_map
 from trimtab.metrics.classification import METRICS
+from trimtab.monitor.trace import Trace
 
 MATRIX_LABELS = 30
 CONFUSIONS_SHOWN = 15
@@ -38,7 +41,7 @@ class ReportContext:
         environment: versions, hardware and the like, nested.
         dataset: `name`, `rows` (split -> number), `labels` (names), `notes` (sentences), `pairs` (whether
             an example is a pair of texts); each may be absent.
-        findings: data findings, each with `name`, `severity`, `message` and `remedy`.
+        findings: findings of the data report, each with `name`, `severity`, `message` and `remedy`.
         strategy: `name`, `trained` and `parameters` (numbers), and `blocks`, each with `block`, `parameters` and
             `trained`.
         history: events of the run, as `core.events.read_events` yields them.
@@ -48,8 +51,10 @@ class ReportContext:
         timing: stage -> seconds (a number), or any other fact (a text).
         retention: what the model kept of the pretrained one, as `RetentionResult.to_dict` gives it; empty where it was
             not measured.
+        diagnosis: content of `diagnosis.json`; empty where the doctor did not look at the run.
         adapter: folder of the model directory with the adapters without which the model predicts otherwise; None where
             it is whole by itself.
+        diagnosis: content of `diagnosis.json`; empty where none was made.
     """
 
     title: str
@@ -66,6 +71,7 @@ class ReportContext:
     timing: Mapping[str, Any] = field(default_factory=dict)
     retention: Mapping[str, Any] = field(default_factory=dict)
     adapter: str | None = None
+    diagnosis: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_reports(run: RunDirectory, context: ReportContext) -> None:
@@ -86,6 +92,7 @@ def write_reports(run: RunDirectory, context: ReportContext) -> None:
 def render_html(context: ReportContext) -> str:
     """The report as one self-contained page, everything that comes from data escaped."""
     charts = history_charts(context.history, context.result.primary_metric)
+    charts += signal_charts(Trace.from_events(context.history))
     return render(
         "report.html.j2",
         **_shared(context),
@@ -130,6 +137,7 @@ def _shared(context: ReportContext) -> dict[str, Any]:
         "probe": next((event for event in context.history if event.get("type") == "probe"), None),
         "stage_length": _stage_length,
         "effort": effort_sentences(context.history),
+        "diagnosis": diagnosis_view(context.diagnosis, flatten(context.recipe)),
     }
 
 

@@ -24,10 +24,11 @@ def diagnose(trace: Trace, conditions: Iterable[Condition] | None = None) -> lis
         conditions: those to look for; all when None.
     """
     return worst_first(
-        [finding for condition in conditions or all_conditions() for finding in _examined(condition, trace)]
+        [finding for condition in conditions or all_conditions() for finding in examined(condition, trace)]
     )
 
 
-def _examined(condition: Condition, trace: Trace) -> Iterator[Finding]:
+def examined(condition: Condition, trace: Trace) -> Iterator[Finding]:
+    """The findings of one condition, each with the source of its rule."""
     for finding in condition.examine(trace):
         yield replace(finding, source=finding.source or condition.source)

@@ -107,7 +107,9 @@ class Trace:
         elif kind == "evaluation":
             self._add_evaluation(step, event)
         elif kind in ("signals", "inspection"):
-            (self.signals if kind == "signals" else self.inspections).append(dict(event))
+            records = self.signals if kind == "signals" else self.inspections
+            _cut(records, step)
+            records.append(dict(event))
         elif kind == "finding" and event.get("by", "data") == "data":
             self.data_findings.append(dict(event))
         elif kind == "action":
@@ -192,9 +194,9 @@ class Trace:
                 column.pop()
         while self.evaluations and self.evaluations[-1].step >= step:
             self.evaluations.pop()
-        for records in (self.signals, self.inspections):
-            while records and records[-1]["step"] >= step:
-                records.pop()
+        # The signals of a step are written before the step itself.
+        _cut(self.signals, step + 1)
+        _cut(self.inspections, step)
 
     def _add_evaluation(self, step: int, event: Mapping[str, Any]) -> None:
         if event.get("split", "validation") != "validation":
@@ -211,6 +213,12 @@ class Trace:
                 best=bool(event.get("best")),
             )
         )
+
+
+def _cut(records: list[dict[str, Any]], step: int) -> None:
+    """Drop the records of `step` and later ones."""
+    while records and records[-1]["step"] >= step:
+        records.pop()
 
 
 def number(value: Any) -> float:

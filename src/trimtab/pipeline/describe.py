@@ -6,9 +6,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from trimtab.data.batching import steps_per_epoch
 from trimtab.pipeline.final_weights import soup_size
 from trimtab.pipeline.parts import Parts
 from trimtab.training.engine import total_steps
+from trimtab.training.schedules import warmup_steps
 
 
 @dataclass
@@ -28,8 +32,24 @@ class Timer:
 def start_fields(parts: Parts) -> dict[str, Any]:
     """The fields of the `start` event."""
     tensors = _tensors(parts)
+    training = parts.recipe.training
+    count = len(parts.examples["train"])
+    steps = total_steps(parts.recipe, count)
     return {
-        "total_steps": total_steps(parts.recipe, len(parts.examples["train"])),
+        "total_steps": steps,
+        "steps_per_epoch": steps_per_epoch(count, training.batch_size, training.gradient_accumulation_steps),
+        "warmup_steps": warmup_steps(parts.recipe.schedule, steps),
+        "batch_size": training.batch_size * training.gradient_accumulation_steps,
+        "max_grad_norm": training.max_grad_norm,
+        "groups": {group.name: group.learning_rate for group in parts.plan.groups},
+        "untrained": _untrained(parts),
+        "task": parts.ground.task.name,
+        "labels": list(parts.ground.task.labels),
+        "label_counts": _label_counts(parts),
+        "max_length": parts.ground.task.max_length(parts.ground.context) or 0,
+        "higher_is_better": parts.ground.task.higher_is_better(
+            parts.ground.task.primary_metric(parts.recipe.evaluation.metric)
+        ),
         "model": parts.recipe.model.name,
         "strategy": parts.recipe.strategy.name,
         "rows": {name: len(frame) for name, frame in parts.ground.dataset.splits.items()},
@@ -44,6 +64,22 @@ def start_fields(parts: Parts) -> dict[str, Any]:
         "num_epochs": parts.recipe.training.num_epochs,
         "reasons": parts.notes,
         "notes": [*parts.loaded.notes, *parts.plan.notes, *parts.care_notes],
+    }
+
+
+def _untrained(parts: Parts) -> list[str]:
+    """Blocks with parameters that hold no pretrained values and never train."""
+    left = set(parts.loaded.new_parameters) - parts.plan.trained
+    return [block.name for block in parts.loaded.blocks.blocks if left & set(block.parameters)]
+
+
+def _label_counts(parts: Parts) -> dict[str, list[int]]:
+    """Split -> rows of each class."""
+    classes = len(parts.ground.task.labels)
+    return {
+        split: np.bincount(examples.labels, minlength=classes).tolist()
+        for split, examples in parts.examples.items()
+        if examples.labels is not None
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 from trimtab.core.cache import DiskCache, open_cache
@@ -30,9 +31,25 @@ from trimtab.training.faithful import Choice, choose_precision
 
 
 def finish(
-    run: RunDirectory, parts: Parts, store: CheckpointStore, engine: Engine, events: EventLog, timer: Timer
+    run: RunDirectory,
+    parts: Parts,
+    store: CheckpointStore,
+    engine: Engine,
+    events: EventLog,
+    timer: Timer,
+    diagnose: Callable[[dict[str, Any]], dict[str, Any]] = lambda final: {},
 ) -> None:
-    """Choose the weights, save the model, judge it, and write the reports; `evaluation.json` comes last."""
+    """Choose the weights, save the model, judge it, and write the reports; `evaluation.json` comes last.
+
+    Args:
+        run: its directory.
+        parts: as trained.
+        store: its checkpoints.
+        engine: the loop, at its end.
+        events: its record.
+        timer: takes the seconds of each phase.
+        diagnose: gives the doctor's diagnosis of the finished run from the content of `evaluation.json`.
+    """
     step = engine.progress.step
     events.write("phase", step, phase="weights", message="Choosing the weights that are delivered")
     delivery = deliver(parts, store, engine, events)
@@ -58,7 +75,8 @@ def finish(
     write_predictions(run.predictions, frame, scores, parts.ground.task.labels)
     timer.lap("evaluation")
     kept = {} if retention is None else retention.to_dict()
-    write_reports(run, _context(run, trained, result, scores, timer, kept))
+    diagnosis = diagnose({**result.to_dict(), "best_step": delivery.step})
+    write_reports(run, _context(run, trained, result, scores, timer, kept, diagnosis))
     write_json(run.evaluation, {**result.to_dict(), "best_step": delivery.step, "seconds": timer.seconds})
     events.write(
         "end",
@@ -171,6 +189,7 @@ def _context(
     scores: Scores,
     timer: Timer,
     retention: dict[str, Any],
+    diagnosis: dict[str, Any],
 ) -> ReportContext:
     dataset = parts.ground.dataset
     history = list(read_events(run.events))
@@ -187,12 +206,13 @@ def _context(
             "notes": list(dataset.notes),
             "pairs": len(dataset.columns.text) == 2,
         },
-        findings=[event for event in history if event.get("type") == "finding"],
+        findings=[event for event in history if event.get("type") == "finding" and event.get("by") != "doctor"],
         strategy=describe_plan(parts),
         history=history,
         result=result,
         worst=worst_rows(dataset.splits[result.split], scores, dataset.labels),
         timing=timer.seconds,
         retention=retention,
+        diagnosis=diagnosis,
         adapter=ADAPTER if (run.model / ADAPTER).is_dir() else None,
     )

@@ -22,9 +22,9 @@ from trimtab.core.seeds import seed_torch
 from trimtab.pipeline.augment import FOLDER, augmented_examples
 from trimtab.pipeline.check import check, describe_dataset
 from trimtab.pipeline.describe import Timer, bytes_needed, describe_plan, describe_rows, start_fields
+from trimtab.pipeline.doctor import LiveDoctor
 from trimtab.pipeline.final_weights import soup_size
 from trimtab.pipeline.finish import finish
-from trimtab.pipeline.judge import judge
 from trimtab.pipeline.loop import build_engine, refuse_unfit_sharding, share_model
 from trimtab.pipeline.measured import Measured
 from trimtab.pipeline.memory import watched_memory
@@ -90,7 +90,7 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     if probe is not None:
         events.write("probe", 0, **probe.to_dict())
     for finding in report.to_dict()["findings"]:
-        events.write("finding", 0, **finding)
+        events.write("finding", 0, by="data", **finding)
     seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
     progress = Progress(token_budget=_token_budget(parts))
     _train_and_finish(run, parts, events, progress, timer, checkpoint_folder=None)
@@ -134,6 +134,7 @@ def _train_and_finish(
 ) -> None:
     """Run the session from a fresh start or from the newest sound checkpoint, then finish the run."""
     store = CheckpointStore(run.checkpoints, parts.recipe.checkpoint.keep_last)
+    doctor = LiveDoctor(run, parts, events)
     rows = train_rows_in_use(parts)
     if rows is not None:
         events.write("action", 0, action="token_rows", **rows)
@@ -144,11 +145,12 @@ def _train_and_finish(
         progress = _restore(store, parts, optimizer, events, progress)
     parts = _with_augmentation(parts, run, events)
     kept, prefix = with_frozen_prefix(parts, lambda action, **fields: _act(events, progress, action, fields))
+    kept = doctor.instrument(kept)
     engine = build_engine(kept, optimizer, progress, lambda action, **fields: _act(events, progress, action, fields))
     session = Session(
         engine=engine,
         model=parts.model,
-        evaluate=lambda: judge(kept),
+        evaluate=lambda: doctor.judge(kept),
         store=store,
         events=events,
         keep_best=soup_size(parts.recipe),
@@ -159,12 +161,13 @@ def _train_and_finish(
         with watched_memory(parts, optimizer, events, progress):
             session.run()
     finally:
+        doctor.close()
         if prefix is not None:
             prefix.close()
             events.write("frozen_prefix", progress.step, **asdict(prefix.savings))
     timer.lap("training")
     try:
-        finish(run, parts, store, engine, events, timer)
+        finish(run, parts, store, engine, events, timer, doctor.conclude)
     except KeyboardInterrupt as error:
         raise InterruptedRun("SIGINT", session.resume_command) from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,12 +33,16 @@ class Judgement:
         value: its value.
         higher_is_better: its direction.
         values: all metrics and the loss.
+        detail: what else is known of these rows: where the errors are, how exact the loss is.
+        held_in: loss and metrics on a sample of training rows, in evaluation mode.
     """
 
     metric: str
     value: float
     higher_is_better: bool
     values: dict[str, float | None]
+    detail: dict[str, Any] = field(default_factory=dict)
+    held_in: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -124,6 +128,7 @@ class Session:
             metric=judgement.metric,
             metrics=judgement.values,
             best=improved,
+            **{name: value for name in ("detail", "held_in") if (value := getattr(judgement, name))},
         )
         if self.engine.observe(judgement.value, judgement.higher_is_better):
             self._write("action", action="early_stop", reason=progress.stopped, best_step=progress.best_step)

@@ -13,13 +13,13 @@ from trimtab.core.errors import ModelError
 from trimtab.evaluation.retention.kept import keep_state, read_state, state_key
 from trimtab.evaluation.retention.material import RetentionMaterial
 from trimtab.evaluation.retention.probe import RetentionProbe, build_probe
-from trimtab.evaluation.retention.representations import unwrapped
 from trimtab.evaluation.retention.result import RetentionResult, compare, summarise
 from trimtab.evaluation.retention.state import RetentionState
 from trimtab.models.configs import load_config
 from trimtab.models.hub import local_directory
 from trimtab.models.loading import LoadedModel, load_model
 from trimtab.models.processors import load_processor, max_length_of
+from trimtab.models.representations import unwrapped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

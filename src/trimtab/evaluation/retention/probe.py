@@ -13,7 +13,6 @@ from trimtab.core.errors import ModelError
 from trimtab.core.seeds import stream_seed
 from trimtab.data.batching import cut_by_budget
 from trimtab.evaluation.retention.material import RetentionMaterial, sample
-from trimtab.evaluation.retention.representations import TOKEN_BUDGET, represent, unwrapped
 from trimtab.evaluation.retention.state import ClassLosses, RetentionState, TextLosses
 from trimtab.metrics.similarity import cosines, paired_cosines
 from trimtab.models.language_heads import (
@@ -25,6 +24,7 @@ from trimtab.models.language_heads import (
     token_losses,
 )
 from trimtab.models.quiet import quiet_transformers, reason_of
+from trimtab.models.representations import TOKEN_BUDGET, represent, unwrapped
 from trimtab.tasks.base import Examples, TaskContext
 from trimtab.tasks.image_classification import ImageClassification, ImageClassificationOptions
 from trimtab.tasks.text_classification import TextClassification, TextClassificationOptions

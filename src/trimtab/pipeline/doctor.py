@@ -1,0 +1,206 @@
+"""The doctor beside a run: what it records, what it finds while the run goes on, and what it says at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from trimtab.config.recipe import AUTO
+from trimtab.core.events import EventLog, read_events
+from trimtab.core.files import write_json
+from trimtab.core.runs import RunDirectory
+from trimtab.core.seeds import stream
+from trimtab.data.batching import steps_per_epoch
+from trimtab.monitor.conditions.base import Condition
+from trimtab.monitor.diagnose import all_conditions, examined
+from trimtab.monitor.facts import Facts
+from trimtab.monitor.findings import SEVERITIES, Finding, worst_first
+from trimtab.monitor.rows import RowRecord
+from trimtab.monitor.signals.depth import DepthSignals
+from trimtab.monitor.signals.inspection import Inspector
+from trimtab.monitor.signals.row_watch import RowWatch
+from trimtab.monitor.trace import Trace
+from trimtab.pipeline.judge import judge
+from trimtab.pipeline.parts import Parts
+from trimtab.tasks.base import ClassificationTask
+from trimtab.training.engine import total_steps
+from trimtab.training.session import Judgement
+
+INSPECTED_ROWS = 16
+# Between evaluations, what is urgent is looked for so many times a run, and no more often than every so many steps.
+URGENT_LOOKS, URGENT_STEPS = 50, 10
+ROWS_IN_EVENT = 10
+
+Tell = Callable[..., object]
+
+
+class LiveDoctor:
+    """Goes along with a run. It changes neither weights nor random streams.
+
+    Args:
+        run: the run directory.
+        parts: as they are before the first step, pretrained weights in the model.
+        events: the run's record, which it reads and writes.
+    """
+
+    def __init__(self, run: RunDirectory, parts: Parts, events: EventLog) -> None:
+        self.run = run
+        self.events = events
+        self.section = parts.recipe.monitor
+        self.held_in = _sample(parts) if self.section.signals else None
+        self._looks = all_conditions() if self.section.autopilot != "off" and parts.accelerator.is_main_process else []
+        self._told: dict[str, str] = {}
+        self._failed: set[str] = set()
+        self._inspector = self._make_inspector(parts)
+        self._watch: RowWatch | None = None
+        self._depth: DepthSignals | None = None
+        frames = parts.ground.dataset.splits
+        self.trace = Trace(_facts(run, parts), rows=self._record(parts), table=frames.get)
+        for event in read_events(run.events):
+            self._take(event)
+        self._urgent_every = max(URGENT_STEPS, (self.trace.facts.total_steps or 0) // URGENT_LOOKS)
+        events.listen(self._hear)
+
+    def instrument(self, parts: Parts) -> Parts:
+        """The parts with an objective and a hook that record, where signals are wanted."""
+        task, recipe = parts.ground.task, parts.recipe
+        if not self.section.signals:
+            return parts
+        if isinstance(task, ClassificationTask) and self.trace.rows is not None:
+            self._watch = RowWatch(parts.objective, task, self.trace.rows, _epoch_steps(parts), parts.accelerator)
+            parts = replace(parts, objective=self._watch)
+        plain = recipe.training.sharding == "none" and recipe.training.compile is not True
+        if plain and parts.accelerator.is_main_process:
+            steps = total_steps(recipe, len(parts.examples["train"]))
+            self._depth = DepthSignals(parts.model, parts.loaded.blocks, len(task.labels), steps, self._tell_signals)
+            parts = replace(parts, hooks=(*parts.hooks, self._depth))
+        return parts
+
+    def judge(self, parts: Parts) -> Judgement:
+        """Evaluate, also on the fixed sample of training rows, and write down what was recorded of the rows."""
+        judgement = judge(parts, self.held_in)
+        if self._watch is not None:
+            self._watch.save(self.run.rows)
+        if self._inspector is not None and _is_power_of_two(len(self.trace.evaluations) + 1):
+            self.events.write("inspection", self._step, **self._inspector.look())
+        return judgement
+
+    def examine(self, urgent: bool = False) -> list[Finding]:
+        """What is the matter now, the gravest first; what is new or has become worse is written into the record.
+
+        Args:
+            urgent: look only for what cannot wait for an evaluation.
+        """
+        looks = [condition for condition in self._looks if condition.urgent or not urgent]
+        findings = worst_first([finding for condition in looks for finding in self._examined(condition)])
+        for finding in findings:
+            known = self._told.get(finding.name)
+            if known is None or SEVERITIES.index(finding.severity) > SEVERITIES.index(known):
+                self._told[finding.name] = finding.severity
+                self._write_finding(finding)
+        return findings
+
+    def conclude(self, final: Mapping[str, Any]) -> dict[str, Any]:
+        """The diagnosis of the finished run, written as `diagnosis.json`; empty where none is wanted.
+
+        Args:
+            final: content of `evaluation.json`.
+        """
+        self.trace.final = dict(final)
+        if not self._looks:
+            return {}
+        diagnosis = {
+            "findings": [finding.to_dict() for finding in self.examine()],
+            "examined": sorted(condition.name for condition in self._looks),
+        }
+        write_json(self.run.diagnosis, diagnosis)
+        return diagnosis
+
+    def close(self) -> None:
+        """Take the hooks off the model."""
+        if self._depth is not None:
+            self._depth.close()
+
+    @property
+    def _step(self) -> int:
+        return self.trace.last_step
+
+    def _make_inspector(self, parts: Parts) -> Inspector | None:
+        """What looks inside the model; nothing where its weights are spread over processes or it is compiled."""
+        training = parts.recipe.training
+        if self.held_in is None or training.sharding != "none" or training.compile is True:
+            return None
+        if not parts.accelerator.is_main_process or not isinstance(parts.model, nn.Module):
+            return None
+        return Inspector(
+            parts.model, parts.loaded.blocks, parts.examples["train"], np.sort(self.held_in[:INSPECTED_ROWS])
+        )
+
+    def _record(self, parts: Parts) -> RowRecord | None:
+        labels = parts.examples["train"].labels
+        if not self.section.signals or labels is None:
+            return None
+        fresh = RowRecord.empty(int(parts.recipe.training.num_epochs), labels)
+        kept = RowRecord.load(self.run.rows)
+        return kept if kept is not None and kept.margin.shape == fresh.margin.shape else fresh
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        """Take note of an event as it is written, and look at the run where one is due."""
+        self._take(event)
+        if event["type"] == "evaluation":
+            self.examine()
+        elif event["type"] == "step" and event["step"] % self._urgent_every == 0:
+            self.examine(urgent=True)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        self.trace.add(event)
+        if event.get("type") == "finding" and event.get("by") == "doctor":
+            self._told[str(event.get("name"))] = str(event.get("severity"))
+
+    def _examined(self, condition: Condition) -> list[Finding]:
+        """The findings of a condition. A fault in it costs the run a note, not its life."""
+        try:
+            return list(examined(condition, self.trace))
+        except Exception as error:  # noqa: BLE001 (conditions may be plugins of others)
+            if condition.name not in self._failed:
+                self._failed.add(condition.name)
+                reason = f"{type(error).__name__}: {error}"
+                self.events.write("action", self._step, action="condition_failed", condition=condition.name,
+                                  reason=reason)  # fmt: skip
+            return []
+
+    def _write_finding(self, finding: Finding) -> None:
+        fields = finding.to_dict()
+        del fields["series"]
+        fields["rows"] = fields["rows"][:ROWS_IN_EVENT]
+        self.events.write("finding", self._step, by="doctor", **fields)
+
+    def _tell_signals(self, **fields: Any) -> None:
+        # The step is taken, but not yet told: it is the one after the last.
+        self.events.write("signals", self._step + 1, **fields)
+
+
+def _sample(parts: Parts) -> np.ndarray:
+    """The training rows on which the loss is measured, in a random order."""
+    count = len(parts.examples["train"])
+    wanted = parts.recipe.monitor.sample_rows
+    size = min(512, max(64, round(0.03 * count))) if wanted == AUTO or isinstance(wanted, str) else wanted
+    return stream(parts.recipe.seed, "held-in sample").permutation(count)[: min(size, count)]
+
+
+def _facts(run: RunDirectory, parts: Parts) -> Facts:
+    starts = [event for event in read_events(run.events) if event.get("type") == "start"]
+    return Facts.from_start(starts[-1] if starts else {}, parts.resolved.values())
+
+
+def _epoch_steps(parts: Parts) -> int:
+    training = parts.recipe.training
+    return steps_per_epoch(len(parts.examples["train"]), training.batch_size, training.gradient_accumulation_steps)
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0

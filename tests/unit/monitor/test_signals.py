@@ -1,0 +1,206 @@
+"""What is recorded beside losses: against plain computations, and without a trace in the weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from command import trimtab
+from safetensors.torch import load_file
+from torch import nn
+
+from trimtab.core.events import read_events
+from trimtab.data.batching import Batch
+from trimtab.metrics.scores import Scores
+from trimtab.models.blocks import Block, Blocks
+from trimtab.monitor.rows import RowRecord
+from trimtab.monitor.signals.depth import DepthSignals
+from trimtab.monitor.signals.inspection import _relative_entropy
+from trimtab.monitor.signals.outcome import describe_scores
+from trimtab.monitor.signals.row_watch import margins
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signals")
+    tiny.save_bert(folder / "bert")
+    tiny.write_csv(folder / "data.csv", 120)
+    return folder
+
+
+def train(folder: Path, name: str, *values: str) -> Path:
+    flags = [word for value in values for word in ("--set", value)]
+    outcome = trimtab(
+        "train", str(folder / "data.csv"), "--model", str(folder / "bert"), "--output", str(folder / name),
+        "--epochs", "3", "--set", "evaluation.bootstrap_samples=100", "--set", "retention.measure=false",
+        "--learning-rate", "0.003", *flags,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    return folder / name
+
+
+def events_of(run: Path, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(run / "events.jsonl") if event["type"] == kind]
+
+
+def test_recording_changes_no_weight(folder: Path) -> None:
+    with_signals = train(folder, "with")
+    without = train(folder, "without", "monitor.signals=false", "monitor.autopilot=off")
+    one, other = load_file(with_signals / "model/model.safetensors"), load_file(without / "model/model.safetensors")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not events_of(without, "signals") and not events_of(without, "inspection")
+    assert not (without / "monitor").exists() and not (without / "diagnosis.json").exists()
+    assert all("held_in" not in event for event in events_of(without, "evaluation"))
+
+
+def test_a_run_records_every_signal(folder: Path) -> None:
+    run = train(folder, "recorded")
+    steps, evaluations = events_of(run, "step"), events_of(run, "evaluation")
+    record = RowRecord.load(run / "monitor/rows.npz")
+    assert record is not None and record.margin.shape == (3, 84) and record.epochs_seen == 3
+    # The mean loss of an epoch's rows, from their probabilities, is that of its steps.
+    for epoch in range(3):
+        own = [event for event in steps if epoch < event["epoch"] <= epoch + 1]
+        mean = sum(event["loss"] * event["weight"] for event in own) / sum(event["weight"] for event in own)
+        assert -np.log(record.probability[epoch].astype(np.float64)).mean() == pytest.approx(mean, rel=2e-3)
+    right = record.predicted == record.labels
+    assert (right == (record.margin > 0)).all()
+    signals = events_of(run, "signals")
+    assert [event["step"] for event in signals] == [event["step"] for event in steps]
+    for step, signal in zip(steps, signals, strict=True):
+        norms = [block["grad_norm"] for block in signal["blocks"].values()]
+        assert np.sqrt(np.square(norms).sum()) == pytest.approx(step["grad_norm"], rel=1e-3)
+        assert signal["noise"]["rows"] == step["weight"] and signal["noise"]["variance"] > 0
+    assert [event["step"] for event in events_of(run, "inspection")] == [evaluations[0]["step"], evaluations[1]["step"]]
+    for evaluation in evaluations:
+        assert evaluation["held_in"]["rows"] == 64 and evaluation["detail"]["rows"] == 18
+        assert sum(evaluation["detail"]["predicted"]) == 18
+    assert json.loads((run / "diagnosis.json").read_text())["examined"]
+
+
+class Regression(nn.Module):
+    """A body and a linear head, small enough for plain arithmetic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Linear(4, 5)
+        self.classifier = nn.Linear(5, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(torch.tanh(self.body(inputs)))
+        return logits
+
+
+def test_norms_updates_and_noise_equal_plain_arithmetic() -> None:
+    model = Regression()
+    names = {"body": ("body.weight", "body.bias"), "head": ("classifier.weight", "classifier.bias")}
+    blocks = Blocks(
+        (
+            Block("embeddings", "embeddings", (), ()),
+            Block("block 0", "block", ("body",), names["body"]),
+            Block("head", "head", ("classifier",), names["head"]),
+        ),
+        "test",
+        inferred=False,
+    )
+    told: list[dict[str, Any]] = []
+    signals = DepthSignals(model, blocks, 3, 100, lambda **fields: told.append(fields))
+    inputs, labels = torch.randn(7, 4), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    nn.functional.cross_entropy(model(inputs), labels).backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    signals.after_backward(1)
+    signals.before_update(1)
+    optimizer.step()
+    signals.after_update(1)
+    (fields,) = told
+    for block, members in (("block 0", names["body"]), ("head", names["head"])):
+        grad = float(torch.cat([gradients[name].reshape(-1) for name in members]).norm())
+        size = float(torch.cat([before[name].reshape(-1) for name in members]).norm())
+        found = fields["blocks"][block]
+        assert found["grad_norm"] == pytest.approx(grad, rel=1e-4)
+        assert found["weight_norm"] == pytest.approx(size, rel=1e-4)
+        assert found["update_ratio"] == pytest.approx(0.1 * grad / size, rel=1e-3)
+    assert "embeddings" not in fields["blocks"]
+    rows = []
+    for row in range(7):
+        fresh = Regression()
+        fresh.load_state_dict(before)
+        nn.functional.cross_entropy(fresh(inputs[row : row + 1]), labels[row : row + 1]).backward()
+        assert fresh.classifier.weight.grad is not None
+        rows.append(fresh.classifier.weight.grad.reshape(-1))
+    own = torch.stack(rows)
+    variance = float(own.var(dim=0, unbiased=True).sum())
+    # The loss was a mean of 7 rows, so that each gradient was seen divided by 7.
+    assert fields["noise"]["variance"] * 49 == pytest.approx(variance, rel=1e-3)
+    assert fields["noise"]["squared_norm"] * 49 == pytest.approx(
+        float(own.mean(dim=0).square().sum()) - variance / 7, rel=1e-3, abs=1e-6
+    )
+
+
+def test_unsampled_steps_cost_nothing_and_tell_nothing() -> None:
+    told: list[dict[str, Any]] = []
+    model = Regression()
+    blocks = Blocks((Block("head", "head", ("classifier",), ("classifier.weight",)),), "test", inferred=False)
+    signals = DepthSignals(model, blocks, 3, 1000, lambda **fields: told.append(fields))
+    assert [step for step in range(1, 61) if signals.is_sampled(step)] == [1, 2, 3, 4, 5, 20, 40, 60]
+    model(torch.randn(2, 4)).sum().backward()
+    signals.after_backward(7)
+    signals.before_update(7)
+    signals.after_update(7)
+    assert not told
+
+
+def test_margins_of_rows() -> None:
+    logits = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]])
+    margin, probability = margins(logits, torch.tensor([0, 2]))
+    assert margin.tolist() == [1.0, -2.0]
+    assert torch.allclose(probability, logits.softmax(dim=1)[[0, 1], [0, 2]])
+
+
+def test_entropy_of_attention() -> None:
+    uniform = torch.full((1, 2, 4, 4), 0.25)
+    assert _relative_entropy(uniform, torch.ones(1, 4)) == pytest.approx(1.0)
+    single = torch.eye(4).expand(1, 2, 4, 4)
+    assert _relative_entropy(single, torch.ones(1, 4)) == pytest.approx(0.0)
+    padded = torch.zeros(1, 1, 4, 4)
+    padded[..., :2] = 0.5
+    assert _relative_entropy(padded, torch.tensor([[1, 1, 0, 0]])) == pytest.approx(1.0)
+
+
+def test_detail_of_an_evaluation() -> None:
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.4, 0.1]], np.float32)
+    labels = np.array([0, 1, 1, 0])
+    detail = describe_scores(labels, Scores.of(probabilities, labels))
+    losses = -np.log([0.9, 0.3, 0.7, 0.5])
+    assert detail["recall"] == [1.0, 0.5, None] and detail["predicted"] == [3, 1, 0]
+    assert detail["label_rows"] == [2, 2, 0]
+    assert detail["loss_error"] == pytest.approx(losses.std() / 2, rel=1e-4)
+    assert detail["error_confidence"] == pytest.approx(0.6) and detail["confidence"] == pytest.approx(0.675)
+    assert detail["predicted_entropy"] == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)) / np.log(2))
+    empty = np.zeros((0, 3), np.float32)
+    assert describe_scores(labels[:0], Scores.of(empty, labels[:0])) == {"rows": 0}
+
+
+def test_a_damaged_record_of_rows_is_none(tmp_path: Path) -> None:
+    record = RowRecord.empty(2, np.array([0, 1, 1]))
+    record.save(tmp_path / "rows.npz")
+    loaded = RowRecord.load(tmp_path / "rows.npz")
+    assert loaded is not None and loaded.epochs_seen == 0 and np.isnan(loaded.margin).all()
+    (tmp_path / "rows.npz").write_bytes((tmp_path / "rows.npz").read_bytes()[:100])
+    assert RowRecord.load(tmp_path / "rows.npz") is None
+    assert RowRecord.load(tmp_path / "absent.npz") is None
+
+
+def test_a_batch_keeps_its_rows_on_every_device() -> None:
+    batch = Batch({"x": torch.zeros(2)}, None, 2, 2, rows=np.array([4, 7]))
+    moved = batch.to("cpu")
+    assert moved.rows is not None and moved.rows.tolist() == [4, 7]
