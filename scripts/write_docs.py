@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from trimtab.config.render import recipe_markdown
+from trimtab.monitor.catalogue import autopilot_markdown, conditions_markdown
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+DOCTOR = REPOSITORY / "docs" / "doctor.md"
+DOCTOR_FIGURES = REPOSITORY / "benchmarks" / "results" / "doctor.json"
+
+_MADE = "<!-- Made by scripts/write_docs.py from the code (make docs). Do not edit it here. -->"
 
 _RECIPE_HEADER = """\
 <!-- Made by scripts/write_docs.py from the code (make docs). Do not edit it here. -->
@@ -40,7 +46,24 @@ strategy:
 
 def documents() -> dict[Path, str]:
     """Every derived document: its path and its text."""
-    return {REPOSITORY / "docs" / "recipe.md": _RECIPE_HEADER + recipe_markdown()}
+    return {REPOSITORY / "docs" / "recipe.md": _RECIPE_HEADER + recipe_markdown(), DOCTOR: _doctor_page()}
+
+
+def _doctor_page() -> str:
+    """The page as it stands, what is derived in it written anew."""
+    measured = json.loads(DOCTOR_FIGURES.read_text(encoding="utf-8")) if DOCTOR_FIGURES.is_file() else None
+    text = _between(DOCTOR.read_text(encoding="utf-8"), "autopilot", autopilot_markdown())
+    return _between(text, "conditions", conditions_markdown(measured))
+
+
+def _between(text: str, name: str, content: str) -> str:
+    """`text` with what stands between the markers of `name` replaced."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    head, _, rest = text.partition(begin)
+    _, found, tail = rest.partition(end)
+    if not found:
+        raise SystemExit(f"The markers {begin} and {end} are missing.")
+    return f"{head}{begin}\n{_MADE}\n\n{content.strip()}\n\n{end}{tail}"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from trimtab.config.recipe import Recipe
 from trimtab.core.hooks import StepHook
 from trimtab.models.blocks import Blocks, map_blocks
 from trimtab.pipeline.parts import make_accelerator
-from trimtab.strategies.base import TrainingPlan, apply_plan
+from trimtab.strategies.base import ParameterGroup, TrainingPlan, apply_plan
 from trimtab.strategies.full import Full, FullOptions
 from trimtab.tasks.base import Examples, TaskContext
 from trimtab.tasks.text_classification import TextClassification, TextClassificationOptions
@@ -76,8 +77,9 @@ def make_engine(
     *,
     blocks: Blocks | None = None,
     hooks: tuple[StepHook, ...] | None = None,
+    reserve: tuple[ParameterGroup, ...] = (),
 ) -> Engine:
-    """An engine that trains every parameter, or those of `plan`."""
+    """An engine that trains every parameter, or those of `plan`; its optimizer holds the groups of `reserve` besides."""
     recipe = recipe or make_recipe()
     rate = float(recipe.optimizer.learning_rate)
     blocks = blocks or map_blocks(model)
@@ -90,7 +92,7 @@ def make_engine(
         plan=plan,
         objective=TaskObjective(make_task()),
         examples=examples,
-        optimizer=build_optimizer(model, plan, recipe.optimizer),
+        optimizer=build_optimizer(model, replace(plan, groups=(*plan.groups, *reserve)), recipe.optimizer),
         accelerator=make_accelerator(torch.device("cpu")),
         recipe=recipe,
         precision="fp32",

@@ -22,7 +22,17 @@ from harness import BASELINES, HERE
 from ratios import TOLERANCE, compared
 
 # In the order of what they tell; those at the end are left out first when the time is up.
-QUICK = ("full_finetuning", "frozen", "prediction", "step_profile", "overhead", "repeats", "gradual", "images")
+QUICK = (
+    "full_finetuning",
+    "frozen",
+    "prediction",
+    "step_profile",
+    "overhead",
+    "monitoring",
+    "repeats",
+    "gradual",
+    "images",
+)
 FULL = (*QUICK, "batching")
 
 

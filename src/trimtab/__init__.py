@@ -7,24 +7,41 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trimtab.api import Run, check, find_learning_rate, load, resume, run_trials, train
+    from trimtab.api import Run, check, diagnose, find_learning_rate, load, resume, run_trials, train
     from trimtab.core.errors import TrimtabError
+    from trimtab.integrations.hf import DoctorCallback
+    from trimtab.integrations.lightning import LightningDoctor
 
 __version__ = "0.1.0"
-__all__ = ["Run", "TrimtabError", "__version__", "check", "find_learning_rate", "load", "resume", "run_trials", "train"]
+__all__ = [
+    "DoctorCallback",
+    "LightningDoctor",
+    "Run",
+    "TrimtabError",
+    "__version__",
+    "check",
+    "diagnose",
+    "find_learning_rate",
+    "load",
+    "resume",
+    "run_trials",
+    "train",
+]
+
+# What does not come from `trimtab.api`, by module: none of these waits for torch unless it needs it.
+_ELSEWHERE = {
+    "TrimtabError": "trimtab.core.errors",
+    "DoctorCallback": "trimtab.integrations.hf",
+    "LightningDoctor": "trimtab.integrations.lightning",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the API when it is first used: `trimtab --help` must not wait for torch."""
-    if name == "TrimtabError":
-        from trimtab.core.errors import TrimtabError
-
-        return TrimtabError
     if name in __all__:
-        from trimtab import api
-
-        return getattr(api, name)
+        return getattr(import_module(_ELSEWHERE.get(name, "trimtab.api")), name)
     raise AttributeError(f"module 'trimtab' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The public Python API: `train`, `load`, `resume`, `check`, `find_learning_rate` and `Run`."""
+"""The public Python API: `train`, `load`, `resume`, `check`, `diagnose`, `find_learning_rate` and `Run`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from trimtab.core.runs import RunDirectory
 from trimtab.data.loading import load_unlabelled
 from trimtab.data.report import DataReport
 from trimtab.evaluation.result import EvalResult
+from trimtab.monitor import diagnose as monitor_diagnose
+from trimtab.monitor.findings import Finding
+from trimtab.monitor.reading import open_trace
 from trimtab.pipeline import lr_find as pipeline_lr_find
 from trimtab.pipeline import train as pipeline
 from trimtab.pipeline import trials as pipeline_trials
@@ -248,6 +251,24 @@ def check(data: Any = None, *, recipe: StrPath | None = None, settings: Mapping[
     """
     resolved, source = with_data(dict(settings or {}), data, recipe, origin="python")
     return report_on(resolved, source)
+
+
+def diagnose(path: StrPath) -> list[Finding]:
+    """What is wrong with a run, the gravest first; an empty list where nothing was found.
+
+    Args:
+        path: a run directory, going on or ended; the output folder of a Trainer with `trimtab.DoctorCallback`; a
+            `trainer_state.json` of transformers or a folder with one; a log of TensorBoard; a CSV of losses.
+
+    Returns:
+        Findings with `name`, `severity` (`info`, `warning`, `act`), `message`, `since` (a step), `evidence`, `remedy`,
+        and `change`, the change of the recipe.
+
+    Raises:
+        RunError: nothing is there, it is no record, or it holds no losses.
+        MissingDependencyError: it is a TensorBoard log, and the package `tensorboard` is not installed.
+    """
+    return monitor_diagnose.diagnose(open_trace(Path(path)))
 
 
 def find_learning_rate(

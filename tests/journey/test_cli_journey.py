@@ -20,8 +20,17 @@ from trimtab.cli.main import COMMANDS
 TEXTS = ["the router is broken", "refund please", "thanks thanks thanks"]
 
 RUN_FILES = [
-    *("checkpoints", "data", "environment.json", "evaluation.json", "events.jsonl", "model", "predictions.parquet"),
-    *("recipe.yaml", "report.html", "report.md", "retention.json", "strategy.json"),
+    *(
+        "checkpoints",
+        "data",
+        "diagnosis.json",
+        "environment.json",
+        "evaluation.json",
+        "events.jsonl",
+        "model",
+        "predictions.parquet",
+    ),
+    *("monitor", "monitor/rows.npz", "recipe.yaml", "report.html", "report.md", "retention.json", "strategy.json"),
     *("data/dataset.json", "data/test.parquet", "data/train.parquet", "data/validation.parquet"),
     *("model/README.md", "model/config.json", "model/model.safetensors", "model/tokenizer.json"),
     *("model/tokenizer_config.json", "model/trimtab.json", "model/trimtab_checksums.json"),
@@ -396,6 +405,7 @@ JSON_COMMANDS: dict[str, list[Any]] = {
     "lr-find": ["tickets.csv", "--model", "bert", "--output", "{tmp}/lr"],
     "augment": ["tickets.csv", "--model", "bert", "--set", "augmentation.word_dropout=0.3"],
     "cache": ["--folder", "{tmp}/cache"],
+    "diagnose": ["runs/tickets"],
 }
 
 

@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("trimtab.cli.evaluate", "Judge the model of RUN on DATA, with intervals and beside the baselines."),
     "predict": ("trimtab.cli.predict", "Predict labels for each TEXT (or image file), or for the rows of --file."),
     "check": ("trimtab.cli.check", "Report on DATA before training, as the model would see them."),
+    "diagnose": (
+        "trimtab.cli.diagnose",
+        "Say what is wrong with RUN, ours or of another program, going on or ended.",
+    ),
     "augment": ("trimtab.cli.augment", "Show training texts of DATA beside what augmentation makes of them."),
     "lr-find": ("trimtab.cli.lr_find", "Test on DATA which learning rates are of use, and suggest one."),
     "recipe": ("trimtab.cli.recipe", "Print a commented recipe with every option and its default."),

@@ -11,6 +11,7 @@ from trimtab.cli.output import console, message
 
 # The loss and the rate shown are means over the last steps, which single steps would make jump.
 WINDOW = 20
+FINDING_STYLES = {"act": "bold red", "warning": "yellow", "info": "dim"}
 
 
 class Progress:
@@ -28,6 +29,7 @@ class Progress:
         self._metric = ""
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._speeds: deque[tuple[int, float]] = deque(maxlen=WINDOW)
+        self._told: set[tuple[str, str]] = set()
         self._is_terminal = sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
@@ -84,7 +86,9 @@ class Progress:
             self._bar.update(self._bar_task, completed=event["step"], details=details)
 
     def _on_finding(self, event: dict[str, Any]) -> None:
-        if event["name"] == "memory":
+        if event.get("by") == "doctor":
+            self._say_finding(event)
+        elif event["name"] == "memory":
             self._warn(f"{event['message']} {event['remedy']}")
 
     def _on_evaluation(self, event: dict[str, Any]) -> None:
@@ -119,6 +123,32 @@ class Progress:
             self._say(event.get("message") or f"Going on from {event['checkpoint']}")
         elif event["action"] == "warning":
             self._warn(event["message"])
+        elif event["action"] == "condition_failed":
+            self._warn(f"the doctor could not look for {event['condition']}: {event['reason']}")
+        elif event["action"] in ("autopilot", "autopilot_skip", "autopilot_effect"):
+            self._say_autopilot(event)
+
+    def _say_autopilot(self, event: dict[str, Any]) -> None:
+        """What the autopilot did and why, and later whether it helped."""
+        remedy = str(event.get("remedy", "")).replace("_", " ")
+        if event["action"] == "autopilot":
+            self._say(f"autopilot: {remedy}. {event.get('reason') or event.get('finding')}", style="bold")
+        elif event["action"] == "autopilot_skip":
+            self._say(f"autopilot: no {remedy}: {event.get('reason')}")
+        else:
+            outcome = "helped" if event.get("helped") else "did not help"
+            undone = " and was undone" if event.get("undone") else ""
+            self._say(f"autopilot: {remedy} {outcome}{undone}")
+
+    def _say_finding(self, event: dict[str, Any]) -> None:
+        """What the doctor found, once: again only where it has become graver."""
+        known = (event["name"], event["severity"])
+        if known not in self._told:
+            self._told.add(known)
+            style = FINDING_STYLES.get(event["severity"], "")
+            self._say(f"doctor, {event['severity']}: {event['message']}", style=style)
+            if event.get("remedy"):
+                self._say(f"  {event['remedy']}", style="dim" if event["severity"] == "info" else "")
 
     def _say(self, text: str, style: str = "") -> None:
         """Print a line; above the bar while there is one, which would be torn otherwise."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trimtab.cli.findings import diagnosis_for_programs, show_diagnosis
 from trimtab.cli.output import format_interval, print_json, print_table
 from trimtab.core.devices import process_index
 from trimtab.core.errors import EXIT_TARGET_MISSED
@@ -29,11 +30,12 @@ def show_run(run: RunDirectory, *, as_json: bool) -> int:
     known = EvalResult.__dataclass_fields__
     result = EvalResult.from_dict({key: value for key, value in written.items() if key in known})
     if process_index() == 0 and as_json:
-        print_json({"run": str(run.path), "evaluation": written})
+        print_json({"run": str(run.path), "evaluation": written, "diagnosis": diagnosis_for_programs(run)})
     elif process_index() == 0:
         show_result(result)
         _show_retention(run)
         _show_effort(run)
+        show_diagnosis(run)
         _show_next(run, result)
     return EXIT_TARGET_MISSED if result.target is not None and not result.target.reached else 0
 

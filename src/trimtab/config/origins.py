@@ -13,7 +13,7 @@ from trimtab.config.recipe import Recipe
 from trimtab.config.yaml_text import comment, format_value
 from trimtab.core.files import write_atomic
 
-Origin = Literal["default", "inferred", "file", "flag", "python"]
+Origin = Literal["default", "inferred", "file", "flag", "python", "autopilot"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 ORIGINS_KEY = "origins"
 

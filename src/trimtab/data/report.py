@@ -15,8 +15,10 @@ from trimtab.data import findings
 from trimtab.data.dataset import Dataset
 from trimtab.data.duplicates import Duplicates
 from trimtab.data.findings import DataFinding, percent
+from trimtab.data.giveaway import giveaway
 from trimtab.data.image_duplicates import ImageStatistics
-from trimtab.data.report_cache import counted_tokens, image_duplicates, text_duplicates
+from trimtab.data.report_cache import counted_tokens, giveaways, image_duplicates, shifts, text_duplicates
+from trimtab.data.shift import covariate_shift
 from trimtab.data.tokens import TokenStatistics
 
 if TYPE_CHECKING:
@@ -179,10 +181,12 @@ def data_report(
         *(findings.long_texts(tokens) if tokens else ()),
         *(findings.unreadable_images(images) if images else ()),
         *findings.leakage(duplicates, dataset.held_out),
+        *giveaway(giveaways(splits, seed, cache)),
         *findings.conflicting_labels(duplicates),
         *findings.repeated_rows(duplicates),
         *findings.imbalance(labels),
         *findings.label_shift(labels, seed),
+        *covariate_shift(shifts(splits, dataset.held_out, seed, cache)),
         *findings.small_held_out(rows, dataset.held_out),
     ]
     return DataReport(

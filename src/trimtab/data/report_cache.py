@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,10 @@ import pandas as pd
 from trimtab.core.cache import DiskCache, cached_json, content_key
 from trimtab.core.files import jsonable
 from trimtab.data.duplicates import Conflict, Duplicates, Repeats, Shared, find_text_duplicates
+from trimtab.data.giveaway import Giveaways, find_giveaways
 from trimtab.data.image_duplicates import ImageStatistics, find_image_duplicates
 from trimtab.data.image_store import file_key
+from trimtab.data.shift import Shift, find_shifts
 from trimtab.data.token_store import tokenizer_identity
 from trimtab.data.tokens import TokenStatistics, token_statistics
 
@@ -50,13 +52,43 @@ def image_duplicates(splits: Splits, seed: int, cache: DiskCache | None) -> tupl
         found, images = find_image_duplicates(splits, seed=seed)
         return {"duplicates": asdict(found), "images": asdict(images)}
 
-    files = [str(file_key(path)) for frame in splits.values() for path in frame["image"]]
-    values = _kept(cache, content_key("image duplicates", FORMAT, seed, _content(splits), files), search)
+    values = _kept(cache, content_key("image duplicates", FORMAT, seed, _content(splits), _files(splits)), search)
     images = values["images"]
     for name in ("width", "height"):
         images[name] = tuple(images[name])
     images["unreadable"] = tuple(map(tuple, images["unreadable"]))
     return _duplicates(values["duplicates"]), ImageStatistics(**images)
+
+
+def giveaways(splits: Splits, seed: int, cache: DiskCache | None) -> Giveaways:
+    """`find_giveaways`, from the cache where these rows were searched before.
+
+    Raises:
+        MissingDependencyError: the data are images and Pillow is not installed.
+    """
+    if cache is None or _too_few(splits):
+        return find_giveaways(splits, seed=seed)
+    key = content_key("giveaways", FORMAT, seed, _content(splits), _files(splits))
+    return Giveaways.from_dict(_kept(cache, key, lambda: asdict(find_giveaways(splits, seed=seed))))
+
+
+def shifts(splits: Splits, held_out: Sequence[str], seed: int, cache: DiskCache | None) -> list[Shift]:
+    """`find_shifts`, from the cache where these rows were compared before.
+
+    Raises:
+        MissingDependencyError: the data are images and Pillow is not installed.
+    """
+
+    def search() -> dict[str, Any]:
+        return {"shifts": [asdict(shift) for shift in find_shifts(splits, held_out, seed=seed)]}
+
+    if cache is None or _too_few(splits) or not set(splits) - {"train", *held_out}:
+        return find_shifts(splits, held_out, seed=seed)
+    key = content_key("shifts", FORMAT, seed, _content(splits), _files(splits), sorted(held_out))
+    return [
+        Shift(**{**shift, "rows": tuple(shift["rows"]), "typical": tuple(shift["typical"])})
+        for shift in _kept(cache, key, search)["shifts"]
+    ]
 
 
 def counted_tokens(
@@ -90,6 +122,16 @@ def _kept(cache: DiskCache | None, key: str, make: Callable[[], dict[str, Any]])
 
 def _rows(splits: Splits) -> int:
     return sum(map(len, splits.values()))
+
+
+def _too_few(splits: Splits) -> bool:
+    images = any("image" in frame for frame in splits.values())
+    return _rows(splits) < (FEWEST_IMAGES if images else FEWEST_TEXTS)
+
+
+def _files(splits: Splits) -> list[str]:
+    """What tells whether image files have changed; empty for texts."""
+    return [str(file_key(path)) for frame in splits.values() if "image" in frame for path in frame["image"]]
 
 
 def _content(splits: Splits) -> dict[str, dict[str, list[Any]]]:

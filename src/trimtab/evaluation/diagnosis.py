@@ -62,7 +62,7 @@ def finding_view(finding: Finding, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "severity": finding.severity,
         "headline": HEADLINES[finding.severity],
         "since": finding.since,
-        "confidence": f"{finding.confidence:.0%}",
+        "confidence": "over 99 %" if finding.confidence > 0.99 else f"{100 * finding.confidence:.0f} %",
         "message": finding.message,
         "remedy": finding.remedy,
         "source": finding.source,

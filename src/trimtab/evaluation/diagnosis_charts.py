@@ -43,7 +43,9 @@ def overview_charts(trace: Trace) -> list[str]:
     ]
     charts = [
         _chart("Loss", _with_values(losses)),
-        _chart("Loss: validation less training sample", [_series("gap", at, validation - sample, VALIDATION)]),
+        _chart(
+            "Gap of the loss: validation less training sample", [_series("gap", at, validation - sample, VALIDATION)]
+        ),
         *(_metric_chart(trace, name) for name in _metrics(trace)),
         line_chart("Learning rate", [_series("learning rate", steps, trace.column("learning_rate"), TRAINING)]),
         _chart("Gradient norm", [_series("gradient norm", steps, trace.column("grad_norm"), TRAINING)]),

@@ -12,6 +12,8 @@ from trimtab.core.files import write_atomic
 from trimtab.evaluation.diagnosis import diagnosis_view
 from trimtab.evaluation.diagnosis_charts import overview_charts
 from trimtab.evaluation.rendering import render
+from trimtab.monitor.coverage import not_examined as lacking
+from trimtab.monitor.diagnose import all_conditions
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
 
@@ -39,7 +41,7 @@ def write_diagnosis(
         trace: the record that was examined.
         findings: what was found in it.
         title: heading, e.g. the name of the run.
-        not_examined: name of a condition -> what the record lacks for it.
+        not_examined: name of a condition -> what the record lacks for it; worked out from the record when None.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
@@ -51,7 +53,8 @@ def render_diagnosis(
     trace: Trace, findings: Sequence[Finding], title: str, not_examined: Mapping[str, str] | None = None
 ) -> str:
     """The page as HTML; see `write_diagnosis`."""
-    content = {"findings": [finding.to_dict() for finding in findings], "not_examined": dict(not_examined or {})}
+    missing = lacking(trace, all_conditions()) if not_examined is None else dict(not_examined)
+    content = {"findings": [finding.to_dict() for finding in findings], "not_examined": missing}
     return render(
         "diagnosis.html.j2",
         title=title,

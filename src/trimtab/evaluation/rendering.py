@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from trimtab.evaluation.result import Interval
 
@@ -64,6 +64,14 @@ def duration(seconds: Any) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def with_code(text: str) -> Markup:
+    """`text` escaped, what stands between backticks as code."""
+    parts = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )
+
+
 @lru_cache
 def _environment(kind: str) -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -76,6 +84,10 @@ def _environment(kind: str) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        number=number, span=span, duration=duration, percent=lambda share: f"{100 * share:.1f} %"
+        number=number,
+        span=span,
+        duration=duration,
+        with_code=with_code,
+        percent=lambda share: f"{100 * share:.1f} %",
     )
     return environment

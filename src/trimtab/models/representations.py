@@ -52,7 +52,7 @@ def represent(model: nn.Module, examples: Examples, rows: np.ndarray) -> Represe
     model.eval()
     device = next(model.parameters()).device
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    with _catch(unwrapped(model)) as caught:
+    with catch_blocks(unwrapped(model)) as caught:
         for piece in cut_by_budget(rows, examples.lengths, TOKEN_BUDGET):
             caught.clear()
             inputs = examples.collate(piece).to(device).inputs
@@ -97,8 +97,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _catch(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
-    """Fill the mapping with the output of each block, and of the base model, whenever the model runs."""
+def catch_blocks(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """Fill the mapping with the output of each block, and of the base model, whenever the model runs.
+
+    Args:
+        model: not wrapped by `peft` (see `unwrapped`).
+    """
     caught: dict[str, torch.Tensor] = {}
     modules = {block.name: _main_module(model, block) for block in map_blocks(model).body}
     base = getattr(model, getattr(model, "base_model_prefix", "") or "_", None)

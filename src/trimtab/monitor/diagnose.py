@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from trimtab.core.registry import CONDITIONS
@@ -23,9 +23,29 @@ def diagnose(trace: Trace, conditions: Iterable[Condition] | None = None) -> lis
         trace: the run's record, finished or not.
         conditions: those to look for; all when None.
     """
-    return worst_first(
-        [finding for condition in conditions or all_conditions() for finding in examined(condition, trace)]
-    )
+    looked_for = list(conditions or all_conditions())
+    return settled([finding for condition in looked_for for finding in examined(condition, trace)], looked_for)
+
+
+def settled(findings: Sequence[Finding], conditions: Iterable[Condition]) -> list[Finding]:
+    """The findings in order, where consequences of one that calls for action are no more than good to know.
+
+    Args:
+        findings: of these conditions.
+        conditions: those that were looked for.
+    """
+    acute = {finding.name for finding in findings if finding.severity == "act"}
+    causes: dict[str, str] = {}
+    for condition in conditions:
+        if condition.name in acute:
+            causes |= {name: condition.name for name in condition.explains if causes.get(condition.name) != name}
+    return worst_first([_as_consequence(finding, causes.get(finding.name)) for finding in findings])
+
+
+def _as_consequence(finding: Finding, cause: str | None) -> Finding:
+    if cause is None:
+        return finding
+    return replace(finding, severity="info", evidence={**finding.evidence, "follows_from": cause})
 
 
 def examined(condition: Condition, trace: Trace) -> Iterator[Finding]:

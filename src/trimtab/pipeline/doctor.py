@@ -16,9 +16,9 @@ from trimtab.core.runs import RunDirectory
 from trimtab.core.seeds import stream
 from trimtab.data.batching import steps_per_epoch
 from trimtab.monitor.conditions.base import Condition
-from trimtab.monitor.diagnose import all_conditions, examined
+from trimtab.monitor.diagnose import all_conditions, examined, settled
 from trimtab.monitor.facts import Facts
-from trimtab.monitor.findings import SEVERITIES, Finding, worst_first
+from trimtab.monitor.findings import SEVERITIES, Finding
 from trimtab.monitor.rows import RowRecord
 from trimtab.monitor.signals.depth import DepthSignals
 from trimtab.monitor.signals.inspection import Inspector
@@ -30,7 +30,7 @@ from trimtab.tasks.base import ClassificationTask
 from trimtab.training.engine import total_steps
 from trimtab.training.session import Judgement
 
-INSPECTED_ROWS = 16
+INSPECTED_ROWS = 8
 # Between evaluations, what is urgent is looked for so many times a run, and no more often than every so many steps.
 URGENT_LOOKS, URGENT_STEPS = 50, 10
 ROWS_IN_EVENT = 10
@@ -96,7 +96,7 @@ class LiveDoctor:
             urgent: look only for what cannot wait for an evaluation.
         """
         looks = [condition for condition in self._looks if condition.urgent or not urgent]
-        findings = worst_first([finding for condition in looks for finding in self._examined(condition)])
+        findings = settled([finding for condition in looks for finding in self._examined(condition)], looks)
         for finding in findings:
             known = self._told.get(finding.name)
             if known is None or SEVERITIES.index(finding.severity) > SEVERITIES.index(known):
@@ -130,8 +130,15 @@ class LiveDoctor:
         return self.trace.last_step
 
     def _make_inspector(self, parts: Parts) -> Inspector | None:
-        """What looks inside the model; nothing where its weights are spread over processes or it is compiled."""
-        training = parts.recipe.training
+        """What looks inside the model; nothing where its weights are spread over processes or it is compiled.
+
+        Nor where most blocks are frozen: there is little to see, and a pass through all of them costs as much as many
+        steps on kept activations.
+        """
+        training, body = parts.recipe.training, parts.loaded.blocks.body
+        training_blocks = sum(bool(parts.plan.trained & set(block.parameters)) for block in body)
+        if 2 * training_blocks < len(body):
+            return None
         if self.held_in is None or training.sharding != "none" or training.compile is True:
             return None
         if not parts.accelerator.is_main_process or not isinstance(parts.model, nn.Module):

@@ -101,6 +101,8 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder = folder
         self.keep_last = keep_last
+        # Steps whose checkpoints stay whatever comes.
+        self.pinned: set[int] = set()
         self._frozen_digest: str | None = None
 
     def save(
@@ -168,9 +170,9 @@ class CheckpointStore:
             shutil.rmtree(path, ignore_errors=True)
 
     def remove_old(self, keep: set[int]) -> None:
-        """Remove all but the newest `keep_last` checkpoints and those of the steps in `keep`."""
+        """Remove all but the newest `keep_last` checkpoints, those of the steps in `keep`, and those `pinned`."""
         for checkpoint in self.all()[: -self.keep_last]:
-            if checkpoint.step not in keep:
+            if checkpoint.step not in keep | self.pinned:
                 shutil.rmtree(checkpoint.path, ignore_errors=True)
 
 

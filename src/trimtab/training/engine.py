@@ -28,6 +28,7 @@ from trimtab.models.blocks import Blocks
 from trimtab.strategies.base import TrainingPlan, apply_plan, frozen_modules, train_mode
 from trimtab.tasks.base import Examples
 from trimtab.training.gradients import clip_gradients, scale_gradients
+from trimtab.training.left_out import without_rows
 from trimtab.training.memory import device_random_state, is_out_of_memory, release_memory, set_device_random_state
 from trimtab.training.objective import Objective
 from trimtab.training.optimizers import set_rates
@@ -77,6 +78,7 @@ class Engine:
         self._bare = self.model
         self._rows = self.examples
         self._frozen: tuple[nn.Module, ...] = ()
+        self._planned: tuple[int, list[list[np.ndarray]]] = (-1, [])  # an epoch, and its steps
         self._batches = Prefetch(device=self.accelerator.device)
         self._waiting = WaitingWatch(self._batches, self.accelerator.device.type)
         self._set_stage()
@@ -141,17 +143,22 @@ class Engine:
             self._batches.close()
 
     def _all_steps(self) -> Iterator[StepRecord]:
-        plan: list[list[np.ndarray]] = []
-        planned_epoch = -1
         while not self.is_done:
             if is_over(self.plan, self.progress, self.steps_per_epoch, self.total_steps):
                 enter_next(self.progress)
                 self._set_stage()
                 self._tell_stage()
             epoch, position = divmod(self.progress.step, self.steps_per_epoch)
-            if epoch != planned_epoch:
-                plan, planned_epoch = self._plan(epoch), epoch
+            if epoch != self._planned[0]:
+                self._planned = epoch, self._plan(epoch)
+            plan = self._planned[1]
             yield self._step(plan[position], plan[position + 1 : position + 1 + AHEAD])
+
+    def renew(self) -> None:
+        """Go on from where `progress` stands now, with what trains now: either was changed from outside."""
+        self._planned = (-1, [])
+        self.optimizer.zero_grad(set_to_none=True)
+        self._set_stage()
 
     def train_mode(self) -> None:
         """Back to training mode, as after an evaluation; what is frozen stays in evaluation mode."""
@@ -177,13 +184,14 @@ class Engine:
     def _plan(self, epoch: int) -> list[list[np.ndarray]]:
         training = self.recipe.training
         self._rows = self.examples.at_epoch(epoch)
-        return plan_epoch(
+        planned = plan_epoch(
             self._rows.lengths,
             batch_size=training.batch_size,
             accumulation=training.gradient_accumulation_steps,
             seed=self.recipe.seed,
             epoch=epoch,
         )
+        return without_rows(planned, self.progress.steered.left_out)
 
     def _step(self, batches: list[np.ndarray], later: Sequence[list[np.ndarray]] = ()) -> StepRecord:
         """Take one optimizer step over the rows of `batches`, and move `progress` on; `later` are the next steps."""
@@ -214,7 +222,7 @@ class Engine:
         self.progress.step = number
         self.progress.examples += sum(len(rows) for rows in batches)
         self.progress.seconds += seconds
-        record = StepRecord(
+        return StepRecord(
             step=number,
             epoch=number / self.steps_per_epoch,
             loss=loss if math.isfinite(loss) else None,
@@ -231,14 +239,16 @@ class Engine:
             extras=extras,
             data_seconds=data_seconds,
         )
-        return record
 
     def _set_rates(self, number: int) -> dict[str, float]:
         """Set each group's rate for a step, and return the rates of the groups that train in the present stage."""
         begun, span = schedule_span(self.plan, self.progress, self.steps_per_epoch, self.total_steps)
         factor = rate_factor(self.recipe.schedule, number - begun, span, self.progress.rate_reductions)
+        factor *= self.progress.steered.rate_scale
         if not self.plan.stages:
-            return set_rates(self.optimizer, factor)
+            # The optimizer may hold groups in reserve, which do not train.
+            training = {group.name for group in self.plan.groups}
+            return {name: rate for name, rate in set_rates(self.optimizer, factor).items() if name in training}
         stage = self.plan.stages[self.progress.stage]
         rates = set_rates(self.optimizer, factor, stage.rates)
         return {name: rate for name, rate in rates.items() if name in stage.groups}

@@ -64,6 +64,29 @@ class StepRecord:
 
 
 @dataclass
+class Steered:
+    """What was changed of a run while it ran; by default nothing.
+
+    Args:
+        rate_scale: factor on every learning rate.
+        left_out: training rows (indices) that take part no more, ascending.
+        frozen: names of blocks that train no more.
+        unfrozen: names of blocks that train though the plan left them frozen.
+        more_dropout: added to the probability of every dropout.
+        weight_decay: of all groups that have any; None for that of the recipe.
+        class_weights: weight of a row in the loss, by its class; None for those of the recipe.
+    """
+
+    rate_scale: float = 1.0
+    left_out: list[int] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
+    unfrozen: list[str] = field(default_factory=list)
+    more_dropout: float = 0.0
+    weight_decay: float | None = None
+    class_weights: list[float] | None = None
+
+
+@dataclass
 class Progress:
     """Where a run stands; all of it is part of a checkpoint.
 
@@ -83,6 +106,8 @@ class Progress:
         stage_watch: counts evaluations for stages that end on a plateau.
         rate_watch: counts them for the schedule that follows plateaus.
         stopping_watch: counts them for early stopping.
+        steered: what was changed while the run ran.
+        pilot: what the autopilot keeps of its actions, ready for JSON; empty without one.
     """
 
     step: int = 0
@@ -100,13 +125,21 @@ class Progress:
     stage_watch: Watch = field(default_factory=Watch)
     rate_watch: Watch = field(default_factory=Watch)
     stopping_watch: Watch = field(default_factory=Watch)
+    steered: Steered = field(default_factory=Steered)
+    pilot: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Progress:
-        """What `dataclasses.asdict` made, as read from JSON."""
+        """What `dataclasses.asdict` made, as read from JSON; an older one holds nothing of steering."""
         watches = {name: Watch(**values[name]) for name in ("stage_watch", "rate_watch", "stopping_watch")}
         best = [(int(step), float(value)) for step, value in values["best"]]
-        return cls(**{**values, **watches, "best": best})
+        steered = Steered(**values.get("steered", {}))
+        return cls(**{**values, **watches, "best": best, "steered": steered})
+
+    def become(self, other: Progress) -> None:
+        """Stand where `other` stands; all that refers to this object sees it."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(other, name))
 
     def note_best(self, value: float, higher_is_better: bool, count: int) -> None:
         """Keep the present step among the `count` best; of equal values, the earlier goes first."""

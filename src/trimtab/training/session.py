@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate.utils import gather_object
@@ -45,6 +45,33 @@ class Judgement:
     held_in: dict[str, Any] = field(default_factory=dict)
 
 
+class Pilot(Protocol):
+    """What may change a run while it runs. Where it answers True, the run goes on another way: from an earlier step,
+    or with something changed; the checkpoint of the step where it now stands is written anew.
+    """
+
+    def begin(self) -> None:
+        """Called before the first step of a session; what was changed before an interruption is changed again."""
+
+    def after_step(self, record: StepRecord) -> bool:
+        """Called with each step, before it is judged."""
+
+    def after_evaluation(self, record: StepRecord, judgement: Judgement) -> bool:
+        """Called with each evaluation, after it was noted."""
+
+    def rescue(self, error: NonFiniteError) -> bool:
+        """Called in place of the end of a run whose losses or gradients are no numbers."""
+
+    def after_save(self) -> None:
+        """Called when the checkpoint of the new way is written: only now is what was done put on record.
+
+        A record of what no checkpoint knows would mislead whoever reads it on a resume.
+        """
+
+    def end(self) -> None:
+        """Called after the last step."""
+
+
 @dataclass
 class Session:
     """Drives the engine to its end.
@@ -58,6 +85,7 @@ class Session:
         describe_rows: turns row indices of training rows into words that lead to the user's files.
         resume_command: what to type after an interruption.
         keep_best: number of the best checkpoints that are kept, for a soup of them; with 1, that of the best.
+        pilot: what may change the run while it runs.
     """
 
     engine: Engine
@@ -68,6 +96,7 @@ class Session:
     describe_rows: Callable[[tuple[int, ...]], str]
     resume_command: str
     keep_best: int = 1
+    pilot: Pilot | None = None
 
     def run(self) -> None:
         """Train to the end.
@@ -76,6 +105,8 @@ class Session:
             InterruptedRun: a signal came; a checkpoint was written.
             NonFiniteError, OutOfMemoryError: see `Engine.steps`.
         """
+        if self.pilot is not None:
+            self.pilot.begin()
         with StopRequest() as stop:
             for record in self.engine.steps():
                 self._after_step(record)
@@ -85,13 +116,30 @@ class Session:
                     self._write("action", action="interrupted", signal=signal_name)
                     raise InterruptedRun(signal_name, self.resume_command)
         self._save()
+        if self.pilot is not None:
+            self.pilot.end()
 
     def _after_step(self, record: StepRecord) -> None:
         self._write("step", **record.to_event())
-        self.engine.check_finite(record, self.describe_rows)
+        if self.pilot is not None and self.pilot.after_step(record):
+            self._save_anew()
+            return
+        try:
+            self.engine.check_finite(record, self.describe_rows)
+            self._judge(record)
+        except NonFiniteError as error:
+            if self.pilot is None or not self.pilot.rescue(error):
+                raise
+            self._save_anew()
+
+    def _judge(self, record: StepRecord) -> None:
+        """Evaluate and write a checkpoint, where they are due after a step."""
         improved = False
         if self._is_due(record.step, self.engine.recipe.evaluation.every_steps):
-            improved = self._evaluate(record)
+            judgement, improved = self._evaluate(record)
+            if self.pilot is not None and self.pilot.after_evaluation(record, judgement):
+                self._save_anew()
+                return
         every = self.engine.recipe.checkpoint.every_steps
         if (
             improved
@@ -104,7 +152,7 @@ class Session:
         """Whether something done every `every` steps (each epoch when None) is due after `step`."""
         return step == self.engine.total_steps or step % (every or self.engine.steps_per_epoch) == 0
 
-    def _evaluate(self, record: StepRecord) -> bool:
+    def _evaluate(self, record: StepRecord) -> tuple[Judgement, bool]:
         """Evaluate, note it, and say whether it is the best so far."""
         use_evaluation_weights(self.engine.optimizer)
         judgement = self.evaluate()
@@ -132,7 +180,16 @@ class Session:
         )
         if self.engine.observe(judgement.value, judgement.higher_is_better):
             self._write("action", action="early_stop", reason=progress.stopped, best_step=progress.best_step)
-        return improved
+        return judgement, improved
+
+    def _save_anew(self) -> None:
+        """Write the checkpoint of the present step in place of one that is there; none before the first step."""
+        step = self.engine.progress.step
+        if step:
+            self.store.discard([checkpoint.path.name for checkpoint in self.store.all() if checkpoint.step == step])
+            self._save()
+        if self.pilot is not None:
+            self.pilot.after_save()
 
     def _save(self) -> None:
         accelerator = self.engine.accelerator

@@ -31,11 +31,11 @@ from trimtab.core.errors import DataError, MissingDependencyError, RecipeError
 from trimtab.data.batching import Batch
 from trimtab.evaluation.retention.material import RetentionMaterial, read_material
 from trimtab.evaluation.retention.measure import measure_retention, retention_probe
-from trimtab.models.representations import pool, represent
 from trimtab.evaluation.retention.result import RetentionResult, compare
 from trimtab.models.blocks import map_blocks
 from trimtab.models.language_heads import causal_labels, language_model_loss, mask_tokens
 from trimtab.models.loading import load_model, load_processor
+from trimtab.models.representations import pool, represent
 from trimtab.models.sources import ModelSource, resolve_model
 from trimtab.tasks.base import ClassificationTask, Examples, TaskContext
 from trimtab.tasks.image_classification import ImageClassification, ImageClassificationOptions

@@ -22,6 +22,8 @@ class Condition(ABC):
         rule: when it fires, in one sentence with its thresholds, for the documents.
         source: where the rule comes from: paper, tool or our own measurements.
         urgent: whether it is looked for between evaluations too.
+        explains: conditions that follow from this one: where it calls for action, what is found of them is only good
+            to know, so that there is one thing to do.
     """
 
     name: ClassVar[str]
@@ -29,6 +31,7 @@ class Condition(ABC):
     rule: ClassVar[str]
     source: ClassVar[str]
     urgent: ClassVar[bool] = False
+    explains: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def examine(self, trace: Trace) -> Iterable[Finding]:

@@ -15,8 +15,9 @@ from trimtab.core.hooks import StepHook
 from trimtab.models.blocks import Blocks
 from trimtab.monitor.findings import round_significant
 
-# Sampled steps of a run, besides the first ones, where most goes wrong.
-SAMPLES = 50
+# Sampled steps of a run at most, besides the first ones, where most goes wrong; and steps between them at least.
+SAMPLES = 100
+APART = 4
 FIRST_STEPS = 5
 # Elements of a tensor that stand for it: so many runs of so many neighbours.
 RUNS, RUN_LENGTH = 8, 512
@@ -67,7 +68,7 @@ class DepthSignals(StepHook):
         super().__init__("signals")
         self.model = model
         self.tell = tell
-        self.every = max(1, math.ceil(total_steps / SAMPLES))
+        self.every = max(APART, math.ceil(total_steps / SAMPLES))
         self._blocks = {block.name: block.parameters for block in blocks.blocks}
         self._armed = True
         self._tensors: dict[str, list[_Tensor]] = {}

@@ -12,7 +12,7 @@ from torch import nn
 
 from trimtab.metrics.similarity import Floats
 from trimtab.models.blocks import Blocks
-from trimtab.models.representations import represent, unwrapped
+from trimtab.models.representations import catch_blocks, pool, unwrapped
 from trimtab.tasks.base import Examples
 
 # A unit whose output stays below this on every token of the rows passes on next to nothing.
@@ -36,7 +36,7 @@ class Inspector:
         self.rows = rows
         self._prefixes = {name: block.name for block in blocks.body for name in block.modules}
         self._names = [block.name for block in blocks.body]
-        self._before = represent(model, examples, rows).blocks
+        self._before, _ = self._pass()
 
     def look(self) -> dict[str, dict[str, float]]:
         """`dead_units`, `attention_entropy` and `drift`, each block -> value; what cannot be seen is left out.
@@ -47,13 +47,13 @@ class Inspector:
         evaluation mode.
         """
         with self._watching() as largest:
-            after = represent(self.model, self.examples, self.rows).blocks
+            after, entropies = self._pass(attention=True)
         drift = {name: 1 - _mean_cosine(self._before[name], after[name]) for name in after if name in self._before}
         dead = {
             name: float(np.mean([float((peak < DEAD).float().mean()) for peak in peaks]))
             for name, peaks in largest.items()
         }
-        found = {"dead_units": dead, "attention_entropy": self._attention_entropy(), "drift": drift}
+        found = {"dead_units": dead, "attention_entropy": entropies, "drift": drift}
         return {name: {block: round(value, 5) for block, value in values.items()} for name, values in found.items()}
 
     @contextmanager
@@ -88,30 +88,37 @@ class Inspector:
         return None
 
     @torch.inference_mode()
-    def _attention_entropy(self) -> dict[str, float]:
-        """By block, over heads and queries; empty where the model does not give its attention."""
+    def _pass(self, attention: bool = False) -> tuple[dict[str, Floats], dict[str, float]]:
+        """One pass: each block's mean vector of each row, `[rows, features]`, and its entropy of attention."""
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        inputs = self.examples.collate(self.rows).to(device).inputs
+        mask = inputs.get("attention_mask")
+        with catch_blocks(unwrapped(self.model)) as caught:
+            outputs = self._with_attention(inputs) if attention else self.model(**inputs)
+        vectors = {name: pool(caught[name], mask).float().cpu().numpy() for name in self._names if name in caught}
+        attentions = getattr(outputs, "attentions", None) or ()
+        if len(attentions) != len(self._names) or any(layer is None for layer in attentions):
+            return vectors, {}
+        return vectors, {
+            name: _relative_entropy(layer.float(), mask) for name, layer in zip(self._names, attentions, strict=True)
+        }
+
+    def _with_attention(self, inputs: dict[str, torch.Tensor]) -> Any:
+        """The outputs with each layer's attention, which only plain attention gives; without it where there is none."""
         model = unwrapped(self.model)
         switch = getattr(model, "set_attn_implementation", None)
         used = getattr(getattr(model, "config", None), "_attn_implementation", None)
         if switch is None or used is None:
-            return {}
-        device = next(model.parameters()).device
-        batch = self.examples.collate(self.rows).to(device)
+            return self.model(**inputs)
         try:
             switch("eager")
-            outputs = self.model(**batch.inputs, output_attentions=True)
+            return self.model(**inputs, output_attentions=True)
         except (TypeError, ValueError, NotImplementedError):
             # Convolutional nets have none, and some models cannot switch.
-            return {}
+            return self.model(**inputs)
         finally:
             switch(used)
-        attentions = getattr(outputs, "attentions", None) or ()
-        mask = batch.inputs.get("attention_mask")
-        if len(attentions) != len(self._names) or any(layer is None for layer in attentions):
-            return {}
-        return {
-            name: _relative_entropy(layer.float(), mask) for name, layer in zip(self._names, attentions, strict=True)
-        }
 
 
 def _relative_entropy(attention: torch.Tensor, mask: torch.Tensor | None) -> float:

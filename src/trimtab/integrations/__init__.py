@@ -1,0 +1,1 @@
+"""The doctor beside training loops of others, one program a file."""

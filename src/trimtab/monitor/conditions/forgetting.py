@@ -1,0 +1,197 @@
+"""Catastrophic forgetting: what the fine-tuned model kept of the pretrained one, at the end and on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trimtab.core.registry import CONDITIONS
+from trimtab.monitor.conditions.base import Condition
+from trimtab.monitor.findings import SEVERITIES, Curve, Finding, Severity
+from trimtab.monitor.trace import Trace, number
+
+# Levels of each measure for `info`, `warning` and `act`.
+# Rank agreement with the original's similarities, by the upper end of its interval: full fine-tuning at its usual rate
+# leaves 0.21 to 0.36 in docs/strategies.md and docs/benchmarks.md, adapters more; ten times that rate left 0.10.
+AGREEMENT = (0.50, 0.15, 0.10)
+# Mean CKA of the lower half of the blocks: 0.88 to 1 in the same runs, 0.45 at ten times the rate.
+LOWER_CKA = (0.85, 0.75, 0.50)
+# Fall of the correlation with the scores of pairs, by its surer end: full fine-tuning loses 0.31 in docs/benchmarks.md.
+PAIRS = (0.10, 0.40, 0.60)
+# Rise of the pretraining loss in nats a token, by its surer end; fall of the accuracy on source classes (our choice).
+PRETRAINING = (0.5, 2.0, 4.0)
+SOURCE = (0.05, 0.20, 0.50)
+# Drift (1 - cosine) of the lower half of the blocks on the way: below 0.1 in small runs of the starter at its usual
+# rate, 0.65 to 1.0 at five and ten times that.
+LOWER_DRIFT, LOST_DRIFT = 0.35, 0.60
+# Strategies whose weights cannot be mixed with the pretrained ones.
+ONLY_NEW = ("prompt", "prefix")
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """A measure of what was lost: its name, how grave, in words, and its numbers."""
+
+    name: str
+    severity: Severity
+    words: str
+    numbers: dict[str, Any]
+
+
+@CONDITIONS.register("forgetting")
+class Forgetting(Condition):
+    """The model lost what the pretrained one knew."""
+
+    title = "Catastrophic forgetting"
+    rule = (
+        "After training, the surer end of an interval passes a level (info, warning, act): rank agreement with the "
+        "original's similarities below 0.5, 0.15, 0.1; mean CKA of the lower half of the blocks below 0.85, 0.75, "
+        "0.5; correlation with scores of pairs down by 0.1, 0.4, 0.6; "
+        "pretraining loss up by 0.5, 2, 4 nats; accuracy on source classes down by 0.05, 0.2, 0.5; while training, "
+        "where the median drift of the lower half of the blocks is above 0.35 (`act`: 0.6)."
+    )
+    source = "Our meter of retention; levels from docs/strategies.md and docs/benchmarks.md where they were measured"
+
+    def examine(self, trace: Trace) -> Iterable[Finding]:
+        """One finding of all measures; before they were taken, of the drift."""
+        lost = list(_lost(trace.retention))
+        if lost:
+            yield _after(trace, lost)
+        elif not trace.retention:
+            yield from _on_the_way(trace)
+
+
+def _lost(retention: Mapping[str, Any]) -> Iterator[_Loss]:
+    agreement = retention.get("rank_agreement") or {}
+    severity = _level(-number(agreement.get("high")), tuple(-level for level in AGREEMENT))
+    if severity:
+        words = f"rank agreement of similarities with the original is {number(agreement.get('value')):.2f}"
+        yield _Loss("rank_agreement", severity, words, dict(agreement))
+    lower = _lower_half(retention.get("cka") or {})
+    mean = float(np.mean(lower)) if lower else math.nan
+    severity = _level(-mean, tuple(-level for level in LOWER_CKA))
+    if severity:
+        words = f"the representations of the lower half of the blocks have a mean CKA of {mean:.2f} with the original's"
+        yield _Loss("lower_cka", severity, words, {"mean": mean, "blocks": dict(retention["cka"])})
+    for key, levels, sign, words in (
+        ("pair_spearman", PAIRS, -1, "the correlation with the scores of pairs went"),
+        ("pretraining_loss", PRETRAINING, 1, "the pretraining loss went"),
+    ):
+        change = retention.get(key) or {}
+        difference = change.get("difference") or {}
+        severity = _level(min(sign * number(difference.get(end)) for end in ("low", "high")), levels)
+        if severity:
+            before, after = (number((change.get(when) or {}).get("value")) for when in ("before", "after"))
+            yield _Loss(key, severity, f"{words} from {before:.2f} to {after:.2f}", dict(change))
+    accuracy = [number(value) for value in retention.get("source_accuracy") or ()]
+    if len(accuracy) == 2:
+        severity = _level(accuracy[0] - accuracy[1], SOURCE)
+        if severity:
+            words = f"accuracy on the source classes went from {accuracy[0]:.2f} to {accuracy[1]:.2f}"
+            yield _Loss("source_accuracy", severity, words, {"before": accuracy[0], "after": accuracy[1]})
+
+
+def _level(value: float, levels: tuple[float, ...]) -> Severity | None:
+    """The gravest severity whose level `value` is above; None where it is above none, or NaN."""
+    passed = [severity for severity, level in zip(SEVERITIES, levels, strict=True) if value > level]
+    return passed[-1] if passed else None
+
+
+def _after(trace: Trace, lost: list[_Loss]) -> Finding:
+    gravest = max(lost, key=lambda loss: SEVERITIES.index(loss.severity))
+    ordered = [gravest, *(loss for loss in lost if loss is not gravest)]
+    remedy, change = _gentler(trace) if gravest.severity == "act" else _remedy(trace)
+    return Finding(
+        "forgetting",
+        gravest.severity,
+        f"Fine-tuning took from the model what it knew: {'; '.join(loss.words for loss in ordered)}.",
+        since=_drifted_since(trace) or trace.last_step,
+        evidence={loss.name: loss.numbers for loss in ordered},
+        remedy=remedy,
+        change=change,
+        series=_curves(trace),
+        confidence=number(trace.retention.get("confidence", 0.95)),  # the level of the intervals
+    )
+
+
+def _on_the_way(trace: Trace) -> Iterator[Finding]:
+    since = _drifted_since(trace)
+    if since is None:
+        return
+    drift = _lower_drift(trace.inspections[-1])
+    grave = drift > LOST_DRIFT
+    remedy, change = _gentler(trace) if grave else _remedy(trace)
+    yield Finding(
+        "forgetting",
+        "act" if grave else "warning",
+        f"The lower half of the blocks has drifted from the pretrained model by {drift:.2f} (1 - cosine of their "
+        "representations): what it knew of language or images in general is being lost.",
+        since=since,
+        evidence={"drift": dict(trace.inspections[-1].get("drift") or {}), "lower_half": drift},
+        remedy=remedy,
+        change=change,
+        series=_curves(trace),
+        confidence=0.8,  # drift is a sign of forgetting, not its measure
+    )
+
+
+def _lower_drift(inspection: Mapping[str, Any]) -> float:
+    """Median drift of the lower half of the blocks, in depth order; NaN where it was not measured."""
+    lower = _lower_half(inspection.get("drift") or {})
+    return float(np.median(lower)) if lower else math.nan
+
+
+def _lower_half(by_block: Mapping[str, Any]) -> list[float]:
+    """The finite values of the lower half of the blocks, which are in depth order."""
+    values = [number(value) for value in by_block.values()]
+    return [value for value in values[: max(1, len(values) // 2)] if math.isfinite(value)]
+
+
+def _drifted_since(trace: Trace) -> int | None:
+    """The first inspection from which on the lower half stays far from the pretrained model."""
+    first: int | None = None
+    for inspection in trace.inspections:
+        if _lower_drift(inspection) > LOWER_DRIFT:
+            first = int(inspection["step"]) if first is None else first
+        else:
+            first = None
+    return first
+
+
+def _remedy(trace: Trace) -> tuple[str, dict[str, Any]]:
+    recipe, strategy = trace.facts.recipe, trace.facts.strategy
+    if strategy not in ONLY_NEW and not recipe.get("weights.interpolation"):
+        return (
+            "If the model must keep what it knew, deliver weights halfway between the pretrained and the fine-tuned "
+            "ones, which cost no accuracy in our measurements; adapters (`--strategy lora`) or a lower rate keep more, "
+            "too.",
+            {"weights.interpolation": 0.5},
+        )
+    if not recipe.get("forgetting.distillation"):
+        return (
+            "If the model must keep what it knew, hold it near the frozen original by distillation, or lower the rate.",
+            {"forgetting.distillation": 1.0},
+        )
+    return _gentler(trace)
+
+
+def _gentler(trace: Trace) -> tuple[str, dict[str, Any]]:
+    """Halfway to the pretrained weights is no place of use where all of it was lost: only a lower rate helps."""
+    rate = trace.facts.learning_rate
+    change = {"optimizer.learning_rate": float(f"{rate / 5:.2g}")} if rate else {}
+    return "Lower the learning rate, and train for fewer steps.", change
+
+
+def _curves(trace: Trace) -> tuple[Curve, ...]:
+    blocks = list(dict.fromkeys(block for found in trace.inspections for block in found.get("drift") or {}))
+    steps: list[float] = [found["step"] for found in trace.inspections]
+    return tuple(
+        Curve(
+            f"drift of {block}", steps, [number((found.get("drift") or {}).get(block)) for found in trace.inspections]
+        )
+        for block in blocks
+    )

@@ -1,0 +1,55 @@
+"""Labels that carry no relation to the rows, as when a column was shuffled or sorted on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trimtab.core.registry import CONDITIONS
+from trimtab.monitor.conditions._outcome import BY_HEART, LEAST_LEARNT, learns_nothing_general
+from trimtab.monitor.conditions.base import Condition
+from trimtab.monitor.findings import Curve, Finding
+from trimtab.monitor.trace import Trace
+
+
+@CONDITIONS.register("shuffled_labels")
+class ShuffledLabels(Condition):
+    """The model learns its training rows by heart, and nothing of it helps on other rows."""
+
+    title = "labels without relation to the rows"
+    rule = (
+        "the accuracy on training rows is 0.15 above that on validation rows (with a certainty of 0.999), while the "
+        "best mean recall on validation rows is not beyond three standard errors above chance, and with a certainty of "
+        "0.975 below a fifth of the way from chance to 1 (`act`)"
+    )
+    source = "Zhang et al. 2017, arXiv 1611.03530 (networks fit random labels); thresholds: our rule"
+
+    def examine(self, trace: Trace) -> Iterable[Finding]:
+        """One finding where rows are learnt by heart and validation stays at chance."""
+        found = learns_nothing_general(trace)
+        if found is None:
+            return
+        series = []
+        for name, held_in in (("accuracy on validation rows", False), ("accuracy on training rows", True)):
+            steps, values = trace.evaluated("accuracy", held_in=held_in)
+            series.append(Curve(name, steps.tolist(), values.tolist()))
+        yield Finding(
+            "shuffled_labels",
+            "act",
+            f"The labels seem to have no relation to the rows: the model has {found.held_in:.0%} of the training rows "
+            f"right, learnt by heart, and {found.accuracy:.0%} of the validation rows; its best mean recall there is "
+            f"{found.best.value:.2f} ± {found.best.error:.2f}, and guessing gives {found.chance:.2f}.",
+            found.step,
+            {
+                "held_in_accuracy": found.held_in,
+                "accuracy": found.accuracy,
+                "best_mean_recall": found.best.value,
+                "standard_error": found.best.error,
+                "chance": found.chance,
+                "limits": [BY_HEART, LEAST_LEARNT],
+            },
+            "Look whether label column and rows belong together (a column sorted or shuffled on its own, files joined "
+            "in another order, the wrong column named with --label).",
+            series=tuple(series),
+            # 1 - p that the true mean recall is as high as what would count as having learnt.
+            confidence=found.sure,
+        )

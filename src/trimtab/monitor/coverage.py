@@ -1,0 +1,113 @@
+"""Which conditions a record lets the doctor look for, and what it lacks for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from trimtab.monitor.conditions.base import Condition
+from trimtab.monitor.trace import Trace
+
+Has = Callable[[Trace], bool]
+
+# Part of a record -> how to say that it is not there, and whether it is.
+PARTS: dict[str, tuple[str, Has]] = {
+    "steps": ("no training losses", lambda trace: len(trace.steps) > 0),
+    "evaluations": ("no validation losses", lambda trace: len(trace.evaluations) > 0),
+    "held_in": (
+        "no losses on training rows in evaluation mode",
+        lambda trace: any(evaluation.held_in for evaluation in trace.evaluations),
+    ),
+    "classes": (
+        "no results by class",
+        lambda trace: any(evaluation.detail.get("recall") for evaluation in trace.evaluations),
+    ),
+    "validation_rows": (
+        "the number of validation rows is not known",
+        lambda trace: (
+            any(evaluation.detail.get("rows") for evaluation in trace.evaluations)
+            or bool(trace.facts.rows.get("validation"))
+        ),
+    ),
+    "confidence": (
+        "no calibration was measured",
+        lambda trace: any("confidence" in evaluation.detail for evaluation in trace.evaluations),
+    ),
+    "class_rows": (
+        "the training rows of each class are not known",
+        lambda trace: bool(trace.facts.label_counts.get("train")),
+    ),
+    "batch_rows": ("the rows of a step are not known", lambda trace: _logged(trace, "weight")),
+    "plan": ("the planned number of steps is not known", lambda trace: trace.facts.total_steps is not None),
+    "times": ("no times spent waiting for rows", lambda trace: _logged(trace, "data_seconds")),
+    "blocks": (
+        "no update ratios and gradient norms by depth",
+        lambda trace: any(signal.get("blocks") for signal in trace.signals),
+    ),
+    "memory": (
+        "no memory of a device with a limit was measured",
+        lambda trace: any(signal.get("memory_total_mib") for signal in trace.signals),
+    ),
+    "inspections": ("nobody looked inside the model", lambda trace: bool(trace.inspections)),
+    "rows": ("no outcomes of single training rows", lambda trace: trace.rows is not None),
+    "data": ("no data report", lambda trace: trace.facts.origin == "trimtab"),
+    "shift": (
+        "neither a data report nor losses on training rows in evaluation mode",
+        lambda trace: trace.facts.origin == "trimtab" or any(evaluation.held_in for evaluation in trace.evaluations),
+    ),
+    "frozen": (
+        "what trains, and how much it moves, is not known",
+        lambda trace: trace.facts.origin == "trimtab" or any(signal.get("blocks") for signal in trace.signals),
+    ),
+    "kept": (
+        "what was kept of the pretrained model was not measured",
+        lambda trace: bool(trace.retention) or bool(trace.inspections),
+    ),
+    "baselines": ("there is no final result beside baselines", lambda trace: bool(trace.final.get("baselines"))),
+}
+
+# Condition -> the parts without which it can find nothing. One that is not named here looks at any record.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "class_collapse": ("classes",),
+    "class_imbalance": ("classes", "class_rows"),
+    "dead_units": ("inspections",),
+    "divergence": ("steps",),
+    "exploding_gradients": ("blocks",),
+    "forgetting": ("kept",),
+    "frozen_part": ("frozen",),
+    "input_starvation": ("times",),
+    "leakage": ("data",),
+    "learning_rate_too_high": ("steps",),
+    "learning_rate_too_low": ("steps", "blocks"),
+    "long_warmup": ("plan",),
+    "loss_spikes": ("steps",),
+    "memory_near_limit": ("memory",),
+    "overconfidence": ("confidence",),
+    "overfitting": ("evaluations",),
+    "plateau": ("evaluations",),
+    "seed_noise": ("baselines",),
+    "shuffled_labels": ("held_in", "classes"),
+    "small_batch": ("steps", "batch_rows"),
+    "small_validation": ("evaluations", "validation_rows"),
+    "suspect_labels": ("rows",),
+    "train_validation_shift": ("shift",),
+    "truncated_texts": ("data",),
+    "underfitting": ("held_in", "class_rows"),
+    "unshuffled_order": ("steps",),
+    "vanishing_gradients": ("blocks",),
+}
+
+
+def not_examined(trace: Trace, conditions: Iterable[Condition]) -> dict[str, str]:
+    """What could not be looked for: name of a condition -> what the record lacks for it, as the end of a sentence."""
+    there = {part: has(trace) for part, (_, has) in PARTS.items()}
+    lacking = {
+        condition.name: [PARTS[part][0] for part in NEEDS.get(condition.name, ()) if not there[part]]
+        for condition in conditions
+    }
+    return {name: ", ".join(reasons) for name, reasons in sorted(lacking.items()) if reasons}
+
+
+def _logged(trace: Trace, column: str) -> bool:
+    return bool(np.isfinite(trace.column(column)).any())

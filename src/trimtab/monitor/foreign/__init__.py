@@ -1,0 +1,1 @@
+"""Records of other programs, one reader a file, each giving a `Trace`."""

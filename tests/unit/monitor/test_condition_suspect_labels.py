@@ -1,0 +1,127 @@
+"""Wrong labels among the training rows: how many, and which."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from monitor_traces import make_facts, make_trace
+
+from trimtab.monitor.conditions._label_noise import estimate_noise, floor_of
+from trimtab.monitor.conditions.suspect_labels import SuspectLabels
+from trimtab.monitor.findings import Finding
+from trimtab.monitor.rows import RowRecord
+
+
+def record(
+    rows: int, classes: int, flipped: float, *, seed: int = 0, strength: float = 5.0, epochs: int = 3
+) -> tuple[RowRecord, np.ndarray]:
+    """What a model that learns the true class makes of each row, epoch by epoch, with a share of labels flipped.
+
+    The first epoch is a guess; then the true class's logit grows, with rows of all hardness, and rows are learnt by
+    heart a little.
+    """
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, classes, rows)
+    wrong = draw.random(rows) < flipped
+    labels = np.where(wrong, (true + draw.integers(1, classes, rows)) % classes, true)
+    found = RowRecord.empty(epochs, labels)
+    easy = strength * draw.gamma(2.0, 0.6, rows)
+    for epoch in range(epochs):
+        logits = draw.normal(0, 0.7, (rows, classes))
+        logits[np.arange(rows), true] += easy * min(1.0, 0.2 + 0.5 * epoch)
+        logits[np.arange(rows), labels] += 0.2 * epoch
+        own = logits[np.arange(rows), labels]
+        others = logits.copy()
+        others[np.arange(rows), labels] = -np.inf
+        found.margin[epoch] = own - others.max(axis=1)
+        found.probability[epoch] = np.exp(own) / np.exp(logits).sum(axis=1)
+        found.predicted[epoch] = logits.argmax(axis=1)
+    return found, wrong
+
+
+def examined(recorded: RowRecord, **fields: object) -> list[Finding]:
+    trace = make_trace([0.5] * 30, [0.6, 0.5, 0.45], facts=make_facts(labels=tuple("abcdefgh")), **fields)
+    trace.rows = recorded
+    return list(SuspectLabels().examine(trace))
+
+
+@pytest.mark.parametrize(("rows", "classes", "flipped"), [(300, 2, 0.2), (1000, 2, 0.1), (400, 6, 0.2), (1000, 6, 0.1)])
+def test_flipped_labels_act_and_are_listed(rows: int, classes: int, flipped: float) -> None:
+    found, wrong = record(rows, classes, flipped)
+    (finding,) = examined(found)
+    evidence = finding.evidence
+    assert finding.severity == "act" and finding.since in (20, 30)
+    assert evidence["low"] <= wrong.mean() * 1.2 and evidence["share"] == pytest.approx(wrong.mean(), abs=0.08)
+    assert finding.change == {"regularization.label_smoothing": 0.1}
+    listed = [row["index"] for row in finding.rows]
+    assert len(listed) == len(set(listed)) <= 100 and wrong[listed].mean() > 0.6
+    assert all(row["split"] == "train" and row["suggested"] != row["label"] for row in finding.rows)
+    scores = [row["score"] for row in finding.rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("rows", "classes", "strength"), [(200, 2, 3.0), (1000, 2, 2.0), (400, 6, 3.0), (400, 6, 1.5)])
+def test_clean_labels_never_act(rows: int, classes: int, strength: float, seed: int) -> None:
+    found, _ = record(rows, classes, 0.0, strength=strength, seed=seed)
+    assert "act" not in [finding.severity for finding in examined(found)]
+
+
+def test_a_model_that_has_learnt_nothing_says_nothing_of_labels() -> None:
+    guessing, _ = record(400, 6, 0.0, strength=0.01)
+    assert examined(guessing) == []
+    by_heart, _ = record(400, 2, 0.0, strength=12.0)
+    assert [finding.severity for finding in examined(by_heart) if finding.severity != "info"] == []
+
+
+def test_rows_come_with_their_text_and_options_are_kept() -> None:
+    found, _ = record(400, 2, 0.2)
+    texts = pd.DataFrame({"text": [f"text {index}" for index in range(400)], "row": range(1, 401), "source": "a.csv"})
+    trace = make_trace([0.5] * 30, facts=make_facts(recipe={"regularization.focal_gamma": 2.0}))
+    trace.rows, trace.table = found, lambda split: texts if split == "train" else None
+    (finding,) = SuspectLabels().examine(trace)
+    first = finding.rows[0]
+    assert first["text"] == f"text {first['index']}" and first["row"] == first["index"] + 1
+    assert first["label"] in ("negative", "positive") and finding.change == {}
+
+
+def test_training_rows_that_cost_more_than_validation_lower_the_bar() -> None:
+    found, _ = record(250, 2, 0.13, seed=1)
+    (plain,) = examined(found)
+    (harder,) = examined(found, held_in=[0.9, 0.9, 0.9])
+    assert (plain.severity, harder.severity) == ("warning", "act")
+    assert harder.evidence["harder_than_validation"] > 0.99 and plain.evidence["harder_than_validation"] == 0
+    (easier,) = examined(found, held_in=[0.5, 0.4, 0.3])
+    assert easier.severity == "warning"
+
+
+def test_many_classes_need_a_second_epoch() -> None:
+    found, _ = record(400, 6, 0.2)
+    (twice,) = examined(found)
+    found.margin[2] = np.abs(found.margin[2])  # all rows known by heart
+    (once,) = examined(found)
+    assert (twice.severity, once.severity) == ("act", "warning")
+    assert once.since == 20 and not once.evidence["confirmed"]
+
+
+def test_shuffled_labels_are_left_to_their_own_condition() -> None:
+    found, _ = record(400, 2, 0.2)
+    detail = [{"recall": [0.5, 0.5], "label_rows": [200, 200]}] * 3
+    fields = {"held_in": [0.2] * 3, "metrics": {"accuracy": [0.5] * 3}, "held_in_metrics": {"accuracy": [0.9] * 3}}
+    assert examined(found, detail=detail, rows=400, **fields) == []
+
+
+def test_the_floor_is_recovered_from_its_own_curve() -> None:
+    draw = np.random.default_rng(0)
+    sure = np.abs(draw.normal(0, 3, 4_000))
+    chance = 0.12 + (1 - 0.24) / (np.exp(0.8 * sure) + 1)
+    share, low, high, gain = floor_of(sure, draw.random(4_000) < chance, 2)
+    assert low <= 0.12 <= high and share == pytest.approx(0.12, abs=0.02) and gain > 10
+    none = floor_of(sure, draw.random(4_000) < 1 / (np.exp(0.8 * sure) + 1), 2)
+    assert none[1] == 0.0 and none[0] <= 0.01
+
+
+def test_too_few_rows_or_epochs() -> None:
+    assert estimate_noise(record(40, 2, 0.2)[0]) is None
+    assert estimate_noise(record(400, 2, 0.2, epochs=1)[0]) is None
