@@ -256,9 +256,9 @@ class Moment:
 def decide(findings: Iterable[Finding], state: State, moment: Moment) -> Remedy | None:
     """The remedy that is due, None for none.
 
-    Only findings of severity `act` count, in the order of the rules (a wrong rate explains much else), and of one rule's
-    the surest first. One action at a time, `MOST_ACTIONS` a
-    run; a remedy that did not help, or that the run does not admit, is not tried again.
+    Only findings of severity `act` count, in the order of the rules (a wrong rate explains much else), and of those for
+    one rule the surest first. One action at a time, `MOST_ACTIONS` a run; a remedy that did not help, or that the run
+    does not admit, is not tried again.
     """
     if len(state.taken) >= MOST_ACTIONS or moment.step < FIRST_STEPS:
         return None

@@ -67,44 +67,12 @@ PARTS: dict[str, tuple[str, Has]] = {
     "baselines": ("there is no final result beside baselines", lambda trace: bool(trace.final.get("baselines"))),
 }
 
-# Condition -> the parts without which it can find nothing. One that is not named here looks at any record.
-NEEDS: dict[str, tuple[str, ...]] = {
-    "class_collapse": ("classes",),
-    "class_imbalance": ("classes", "class_rows"),
-    "dead_units": ("inspections",),
-    "divergence": ("steps",),
-    "exploding_gradients": ("blocks",),
-    "forgetting": ("kept",),
-    "frozen_part": ("frozen",),
-    "input_starvation": ("times",),
-    "leakage": ("data",),
-    "learning_rate_too_high": ("steps",),
-    "learning_rate_too_low": ("steps", "blocks"),
-    "long_warmup": ("plan",),
-    "loss_spikes": ("steps",),
-    "memory_near_limit": ("memory",),
-    "overconfidence": ("confidence",),
-    "overfitting": ("evaluations",),
-    "plateau": ("evaluations",),
-    "seed_noise": ("baselines",),
-    "shuffled_labels": ("held_in", "classes"),
-    "small_batch": ("steps", "batch_rows"),
-    "small_validation": ("evaluations", "validation_rows"),
-    "suspect_labels": ("rows",),
-    "train_validation_shift": ("shift",),
-    "truncated_texts": ("data",),
-    "underfitting": ("held_in", "class_rows"),
-    "unshuffled_order": ("steps",),
-    "vanishing_gradients": ("blocks",),
-}
-
 
 def not_examined(trace: Trace, conditions: Iterable[Condition]) -> dict[str, str]:
     """What could not be looked for: name of a condition -> what the record lacks for it, as the end of a sentence."""
     there = {part: has(trace) for part, (_, has) in PARTS.items()}
     lacking = {
-        condition.name: [PARTS[part][0] for part in NEEDS.get(condition.name, ()) if not there[part]]
-        for condition in conditions
+        condition.name: [PARTS[part][0] for part in condition.needs if not there[part]] for condition in conditions
     }
     return {name: ", ".join(reasons) for name, reasons in sorted(lacking.items()) if reasons}
 

@@ -16,6 +16,7 @@ from trimtab.core.runs import RunDirectory
 from trimtab.core.seeds import stream
 from trimtab.data.batching import steps_per_epoch
 from trimtab.monitor.conditions.base import Condition
+from trimtab.monitor.coverage import not_examined
 from trimtab.monitor.diagnose import all_conditions, examined, settled
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import SEVERITIES, Finding
@@ -113,9 +114,12 @@ class LiveDoctor:
         self.trace.final = dict(final)
         if not self._looks:
             return {}
+        findings = self.examine()
+        missing = not_examined(self.trace, self._looks)
         diagnosis = {
-            "findings": [finding.to_dict() for finding in self.examine()],
-            "examined": sorted(condition.name for condition in self._looks),
+            "findings": [finding.to_dict() for finding in findings],
+            "examined": sorted(condition.name for condition in self._looks if condition.name not in missing),
+            "not_examined": missing,
         }
         write_json(self.run.diagnosis, diagnosis)
         return diagnosis

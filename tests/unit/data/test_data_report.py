@@ -122,7 +122,8 @@ def test_refusal_names_script_models_and_force(
 
 
 def test_limits_come_from_the_recipe(clean: dict[str, pd.DataFrame], tokenizer: PreTrainedTokenizerBase) -> None:
-    clean["train"]["text"] = [text + " 退" for text in sentences(400)]
+    for part in clean.values():
+        part["text"] = part["text"] + " 退"
     options = DataSection(warn_unknown_tokens=0.9, max_unknown_tokens=0.95)
     assert data_report(dataset(clean), tokenizer=tokenizer, options=options).findings == ()
     options = DataSection(warn_unknown_tokens=0.0, max_unknown_tokens=0.01)

@@ -117,7 +117,7 @@ def test_the_floor_is_recovered_from_its_own_curve() -> None:
     sure = np.abs(draw.normal(0, 3, 4_000))
     chance = 0.12 + (1 - 0.24) / (np.exp(0.8 * sure) + 1)
     share, low, high, gain = floor_of(sure, draw.random(4_000) < chance, 2)
-    assert low <= 0.12 <= high and share == pytest.approx(0.12, abs=0.02) and gain > 10
+    assert low <= 0.12 <= high and share == pytest.approx(0.12, abs=0.04) and gain > 5
     none = floor_of(sure, draw.random(4_000) < 1 / (np.exp(0.8 * sure) + 1), 2)
     assert none[1] == 0.0 and none[0] <= 0.01
 

@@ -16,9 +16,8 @@ from monitor_traces import make_events
 from trimtab.config.load import build_recipe
 from trimtab.config.origins import write_recipe
 from trimtab.core.errors import RunError
-from trimtab.core.registry import CONDITIONS
 from trimtab.monitor.conditions.base import Condition
-from trimtab.monitor.coverage import NEEDS, PARTS, not_examined
+from trimtab.monitor.coverage import PARTS, not_examined
 from trimtab.monitor.diagnose import all_conditions, diagnose
 from trimtab.monitor.reading import open_trace, recipe_values
 from trimtab.monitor.rows import RowRecord
@@ -161,15 +160,21 @@ class Named(Condition):
 
     title = rule = source = "none"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *needs: str) -> None:
         self.name = name  # type: ignore[misc]
+        self.needs = needs  # type: ignore[misc]
 
     def examine(self, trace: Trace) -> list[Any]:
         return []
 
 
 def test_what_could_not_be_looked_for_is_said_with_what_lacks() -> None:
-    conditions = [Named(name) for name in ("overfitting", "suspect_labels", "learning_rate_too_low", "of_a_plugin")]
+    conditions: list[Condition] = [
+        Named("overfitting", "evaluations"),
+        Named("suspect_labels", "rows"),
+        Named("learning_rate_too_low", "steps", "blocks"),
+        Named("of_a_plugin"),
+    ]
     losses = Trace.from_events(make_events([0.9] * 10, [0.8]))
     assert not_examined(losses, conditions) == {
         "learning_rate_too_low": "no update ratios and gradient norms by depth",
@@ -183,8 +188,8 @@ def test_what_could_not_be_looked_for_is_said_with_what_lacks() -> None:
 
 
 def test_the_needs_of_every_condition_are_known() -> None:
-    assert set(NEEDS) == set(CONDITIONS.names())
-    assert {part for parts in NEEDS.values() for part in parts} <= set(PARTS)
+    for condition in all_conditions():
+        assert set(condition.needs) <= set(PARTS), condition.name
 
 
 def test_a_condition_that_could_not_be_looked_for_is_not_found() -> None:

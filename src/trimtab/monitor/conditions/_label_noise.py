@@ -28,6 +28,7 @@ SLOPES = np.exp(np.linspace(np.log(0.1), np.log(15.0), 40))
 FALL_95 = 1.92
 # The step of float16 below 1: probabilities nearer to 1 are kept as 1.
 SMALLEST_HALF = 5e-4
+# Lower end of the interval of a second epoch that confirms the first (our choice).
 CONFIRMED_LOW = 0.02
 MOST_ROWS = 4_000
 FEWEST_ROWS = 50
@@ -49,8 +50,8 @@ class Noise:
         epoch: index of the epoch that it is from.
         against: share of the rows that went against their label in that epoch.
         rows: rows that it is from.
-        confirmed: whether another epoch has its interval above `CONFIRMED_LOW` too, or there are two classes: with more,
-            one epoch of a model that has just begun to learn can look like wrong labels.
+        confirmed: whether another epoch has its interval above `CONFIRMED_LOW` too, or there are two classes: with
+            more, one epoch of a model that has just begun to learn can look like wrong labels.
     """
 
     share: float

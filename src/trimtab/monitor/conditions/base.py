@@ -22,6 +22,7 @@ class Condition(ABC):
         rule: when it fires, in one sentence with its thresholds, for the documents.
         source: where the rule comes from: paper, tool or our own measurements.
         urgent: whether it is looked for between evaluations too.
+        needs: parts of a record (`monitor.coverage.PARTS`) without which it can find nothing.
         explains: conditions that follow from this one: where it calls for action, what is found of them is only good
             to know, so that there is one thing to do.
     """
@@ -31,6 +32,7 @@ class Condition(ABC):
     rule: ClassVar[str]
     source: ClassVar[str]
     urgent: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
     explains: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

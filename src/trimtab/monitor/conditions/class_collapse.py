@@ -43,6 +43,7 @@ class ClassCollapse(Condition):
         "predicted (`info` where the training rows are not fitted either)."
     )
     source = "Our rule; entropy of predictions as in SageMaker Debugger's ClassImbalance"
+    needs = ("classes",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """At most one finding, from the newest evaluation."""

@@ -40,6 +40,7 @@ class ClassImbalance(Condition):
         "classes that are not rare (`act`: with 10 validation rows and an upper end below 0.35)."
     )
     source = "Wilson 1927 for the interval; SageMaker Debugger's ClassImbalance; thresholds: our choice"
+    needs = ("classes", "class_rows")
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """One finding for all the classes that are hurt."""

@@ -31,6 +31,7 @@ class DeadUnits(Condition):
         "Dead units: Lu et al. 2019, arXiv 1903.06733; SageMaker Debugger's DeadRelu; attention: Zhai et al. 2023, "
         "arXiv 2303.06296"
     )
+    needs = ("inspections",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """One finding for both."""

@@ -37,6 +37,7 @@ class Divergence(Condition):
         "run had been below 0.6."
     )
     source = "TerminateOnNaN of Keras; AUTOTRAINER (Zhang et al. 2021, ICSE); thresholds of our own"
+    needs = ("steps",)
     explains = (
         "learning_rate_too_high",
         "underfitting",

@@ -29,6 +29,7 @@ class ExplodingGradients(Condition):
         "block's is above 70."
     )
     source = "AUTOTRAINER (Zhang et al. 2021, ICSE), its threshold for first and last layer"
+    needs = ("blocks",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """The finding, if gradients grow towards the input."""

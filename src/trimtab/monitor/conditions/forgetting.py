@@ -55,6 +55,7 @@ class Forgetting(Condition):
         "where the median drift of the lower half of the blocks is above 0.35 (`act`: 0.6)."
     )
     source = "Our meter of retention; levels from docs/strategies.md and docs/benchmarks.md where they were measured"
+    needs = ("kept",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """One finding of all measures; before they were taken, of the drift."""

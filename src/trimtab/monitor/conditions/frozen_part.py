@@ -30,6 +30,7 @@ class FrozenPart(Condition):
         "blocks, else `warning`)."
     )
     source = "Our rule; SageMaker Debugger's UnchangedTensor and AllZero"
+    needs = ("frozen",)
     explains = ("underfitting", "class_collapse", "class_imbalance", "plateau", "learning_rate_too_low")
     urgent = True
 

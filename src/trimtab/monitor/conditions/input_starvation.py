@@ -30,6 +30,7 @@ class InputStarvation(Condition):
         "of the time, and for 2 s in all."
     )
     source = "IOBottleneck of SageMaker Debugger; thresholds of our own"
+    needs = ("times",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """The finding, if the loop waits."""

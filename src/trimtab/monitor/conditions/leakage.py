@@ -40,6 +40,7 @@ class Leakage(Condition):
         "(`warning`)"
     )
     source = "Kaufman et al. 2012, Leakage in Data Mining (TKDD 6:15); thresholds: our rule"
+    needs = ("data",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """A finding for each way in which something leaks."""

@@ -50,6 +50,7 @@ class LearningRateTooHigh(Condition):
         "action where the loss is still up there."
     )
     source = "Symptoms of AUTOTRAINER (Zhang et al. 2021, ICSE); update ratio: CS231n notes; thresholds of our own"
+    needs = ("steps",)
     explains = (
         "underfitting",
         "class_collapse",

@@ -39,6 +39,7 @@ class LearningRateTooLow(Condition):
         "adapters and of a head that trains alone)."
     )
     source = "Update ratio: Karpathy, CS231n notes (about 1e-3); thresholds of our own"
+    needs = ("steps", "blocks")
     explains = ("underfitting", "class_collapse", "class_imbalance", "plateau")
 
     def examine(self, trace: Trace) -> Iterable[Finding]:

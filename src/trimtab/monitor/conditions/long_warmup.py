@@ -31,6 +31,7 @@ class LongWarmup(Condition):
         "plan, of the recorded ones."
     )
     source = "Usual warm-ups: RoBERTa (arXiv 1907.11692); threshold of our own"
+    needs = ("plan",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """The finding, known before the first step where the plan is."""

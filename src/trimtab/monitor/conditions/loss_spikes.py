@@ -39,6 +39,7 @@ class LossSpikes(Condition):
         "is gone within 10 steps is good to know; three that make 1 % of the steps, or one that stays, are a warning."
     )
     source = "ZClip (Kumar et al. 2025, arXiv 2504.02507); median and MAD on the loss, thresholds of our own"
+    needs = ("steps",)
     urgent = True
 
     def examine(self, trace: Trace) -> Iterable[Finding]:

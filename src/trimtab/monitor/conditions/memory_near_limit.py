@@ -24,6 +24,7 @@ class MemoryNearLimit(Condition):
     title = "Memory near the limit"
     rule = "Two or more sampled steps used 90 % of the memory or more; or the token budget was halved for lack of it."
     source = "Our own"
+    needs = ("memory",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """The finding, if there is hardly any room."""

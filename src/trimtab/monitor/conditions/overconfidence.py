@@ -33,6 +33,7 @@ class Overconfidence(Condition):
         "with a mean confidence of 0.85 on errors)."
     )
     source = "Guo et al. 2017, On Calibration of Modern Neural Networks; thresholds: our choice"
+    needs = ("confidence",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """At most one finding."""

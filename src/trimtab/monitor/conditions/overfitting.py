@@ -52,6 +52,7 @@ class Overfitting(Condition):
         "guessing (`act`: 0.20, or 0.30 with 50 training rows a class or more, and 95 % of the training rows right)."
     )
     source = "Prechelt 1998, Early Stopping - But When? (GL and UP); generalisation gap: our rule"
+    needs = ("evaluations",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """The graver of a rise of the validation loss and a gap."""

@@ -39,6 +39,7 @@ class Plateau(Condition):
         "peak, with a tenth of the run or more to come. Good to know where hardly any loss is left, else a warning."
     )
     source = "LossNotDecreasing of SageMaker Debugger; thresholds of our own"
+    needs = ("evaluations",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """The finding, if nothing moves."""

@@ -27,6 +27,7 @@ class SeedNoise(Condition):
         "nothing but the seed, their mean is less than two standard deviations between runs above that baseline."
     )
     source = "Paired bootstrap; Reimers and Gurevych 2017, arXiv 1707.09861, on reporting several seeds"
+    needs = ("baselines",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """At most one finding, at the end of a run with baselines."""

@@ -22,6 +22,7 @@ class ShuffledLabels(Condition):
         "0.975 below a fifth of the way from chance to 1 (`act`)"
     )
     source = "Zhang et al. 2017, arXiv 1611.03530 (networks fit random labels); thresholds: our rule"
+    needs = ("held_in", "classes")
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """One finding where rows are learnt by heart and validation stays at chance."""

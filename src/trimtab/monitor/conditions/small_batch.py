@@ -41,6 +41,7 @@ class SmallBatch(Condition):
         "else good to know."
     )
     source = "Gradient noise scale: McCandlish et al. 2018, arXiv 1812.06162; thresholds of our own"
+    needs = ("steps", "batch_rows")
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """The finding, if noise outweighs the gradient."""

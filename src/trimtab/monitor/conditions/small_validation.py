@@ -42,6 +42,7 @@ class SmallValidation(Condition):
         "and last differ by less than their noise (`info`)."
     )
     source = "Binomial interval (Agresti and Coull 1998); thresholds: our choice"
+    needs = ("evaluations", "validation_rows")
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """At most one finding."""

@@ -41,6 +41,7 @@ class TrainValidationShift(Condition):
         "0.99 (`warning`; `act` with a shift of the inputs)"
     )
     source = "Lopez-Paz & Oquab 2017, arXiv 1610.06545 (two-sample test by a classifier); thresholds: our rule"
+    needs = ("shift",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """A finding for labels, inputs and loss each."""

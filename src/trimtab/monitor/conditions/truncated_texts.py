@@ -23,6 +23,7 @@ class TruncatedTexts(Condition):
         "(`act`); a fifth of the rows are (`warning`); 1 % (`info`)"
     )
     source = "our rule; the counts are those of the data report"
+    needs = ("data",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """One finding, from what the data report counted."""

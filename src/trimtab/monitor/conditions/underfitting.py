@@ -46,6 +46,7 @@ class Underfitting(Condition):
         "at all); or a trained baseline is better than the model, beyond its interval."
     )
     source = "Deep Learning Tuning Playbook (training curves); comparison with baselines: our rule"
+    needs = ("held_in", "class_rows")
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """At most one finding, at the end of a run."""

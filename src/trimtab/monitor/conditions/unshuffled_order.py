@@ -35,6 +35,7 @@ class UnshuffledOrder(Condition):
         "the least (`warning`; `act` where the pattern varies by 30 % of the loss, as of rows sorted by class)"
     )
     source = "our rule, from simulated runs"
+    needs = ("steps",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """One finding where the pattern of the losses repeats."""

@@ -31,6 +31,7 @@ class VanishingGradients(Condition):
         "and below 1e-3 of the last block's. Good to know where the loss has halved, else a warning."
     )
     source = "AUTOTRAINER (Zhang et al. 2021, ICSE), its thresholds for first and last layer"
+    needs = ("blocks",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """The finding, if the gradient is lost on its way."""
