@@ -79,7 +79,7 @@ def make_engine(
     hooks: tuple[StepHook, ...] | None = None,
     reserve: tuple[ParameterGroup, ...] = (),
 ) -> Engine:
-    """An engine that trains every parameter, or those of `plan`; its optimizer holds the groups of `reserve` besides."""
+    """An engine that trains every parameter, or those of `plan`; its optimizer holds those of `reserve` besides."""
     recipe = recipe or make_recipe()
     rate = float(recipe.optimizer.learning_rate)
     blocks = blocks or map_blocks(model)

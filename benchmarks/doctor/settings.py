@@ -71,7 +71,7 @@ WORLDS = {
         ),
         World("tickets-distil", "test", "tickets", "distil3", _rows(360, 160, 80), epochs=6, long=True),
         World("diseases-bert2", "test", "diseases", "bert2", _rows(360, 160, 80), long=True),
-        World("cifar10-insects", "test", "cifar10", "mobilenet_insects", _rows(400, 160, 80), epochs=4, kind="image"),
+        World("cifar10-insects", "test", "cifar10", "mobilenet_insects", _rows(240, 100, 60), epochs=4, kind="image"),
     )
 }
 

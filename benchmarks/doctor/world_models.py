@@ -136,5 +136,5 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "mobilenet_imagenet": _mobilenet("mobilenetv2_imagenet", 96),
     "bert2": _bert2,
     "distil3": _distil3,
-    "mobilenet_insects": _mobilenet("mobilenetv2_insects", 64),
+    "mobilenet_insects": _mobilenet("mobilenetv2_insects", 96),
 }

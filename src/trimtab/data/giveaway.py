@@ -21,7 +21,7 @@ from trimtab.data.findings import DataFinding, counted, percent
 from trimtab.data.giveaway_rules import Part, Rule, best_rules, holds, read_images, read_texts, value_table
 
 MAX_ROWS = 10_000
-MAX_CHARACTERS = 3_000_000
+MAX_CHARACTERS = 2_000_000
 """Most characters of training texts that are read, which bounds the time to seconds."""
 TEXT_CHARACTERS = 5_000
 MAX_IMAGES = 1_000

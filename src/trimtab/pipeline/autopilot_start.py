@@ -60,6 +60,7 @@ def settle_before(resolved: ResolvedRecipe, ground: Groundwork, report: DataRepo
     settled = Settled(resolved, ground, report)
     if resolved.recipe.monitor.autopilot != "act":
         return settled
+    done = False
     for finding in known_at_the_start(settled):
         if finding.severity != "act":
             continue
@@ -68,7 +69,9 @@ def settle_before(resolved: ResolvedRecipe, ground: Groundwork, report: DataRepo
             settled = _with_values(settled, "longer_inputs", finding, {"task.max_length": wanted})
         elif finding.name == "frozen_part" and finding.change.get("strategy.train_head") is True:
             settled = _with_values(settled, "train_head", finding, {"strategy.train_head": True})
-        elif finding.name == "leakage":
+        # Once for all splits; a token that gives the label away is no matter of rows.
+        elif finding.name == "leakage" and "equal" in finding.evidence and not done:
+            done = True
             settled = _without_leaked_rows(settled, finding)
     return settled
 

@@ -10,12 +10,14 @@ from trimtab.monitor.conditions.shuffled_labels import ShuffledLabels
 from trimtab.monitor.findings import Finding
 
 
-def found(accuracy: list[float], held_in: list[float], rows: int = 400, classes: int = 2) -> list[Finding]:
+def found(
+    accuracy: list[float], held_in: list[float], rows: int = 400, classes: int = 2, loss: float = 0.7
+) -> list[Finding]:
     detail = [{"recall": [value] * classes, "label_rows": [rows // classes] * classes} for value in accuracy]
     count = len(accuracy)
     trace = make_trace(
         falling(0.7, 0.3, 10 * count),
-        [0.7] * count,
+        [loss] * count,
         held_in=[0.6] * count,
         metrics={"accuracy": accuracy},
         held_in_metrics={"accuracy": held_in},
@@ -36,6 +38,7 @@ def test_learnt_by_heart_with_validation_at_chance() -> None:
 def test_healthy_weak_and_untrained_runs_are_none() -> None:
     assert found([0.8, 0.85, 0.86], [0.85, 0.95, 1.0]) == []
     assert found([0.58, 0.62, 0.6], [0.7, 0.9, 1.0]) == [], "weak, beyond chance"
+    assert found([0.56, 0.55, 0.56], [0.7, 0.9, 1.0], loss=0.6) == [], "the loss says that something was learnt"
     assert found([0.5, 0.5, 0.51], [0.5, 0.52, 0.5]) == [], "nothing was learnt at all"
     assert found([0.5, 0.52, 0.55], [0.7, 0.9, 1.0], rows=40) == [], "40 rows cannot rule out 0.6"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,8 +42,8 @@ def record(
     return found, wrong
 
 
-def examined(recorded: RowRecord, **fields: object) -> list[Finding]:
-    trace = make_trace([0.5] * 30, [0.6, 0.5, 0.45], facts=make_facts(labels=tuple("abcdefgh")), **fields)
+def examined(recorded: RowRecord, val: Sequence[float] = (0.6, 0.5, 0.45), **fields: object) -> list[Finding]:
+    trace = make_trace([0.5] * 30, val, facts=make_facts(labels=tuple("abcdefgh")), **fields)
     trace.rows = recorded
     return list(SuspectLabels().examine(trace))
 
@@ -109,7 +111,7 @@ def test_shuffled_labels_are_left_to_their_own_condition() -> None:
     found, _ = record(400, 2, 0.2)
     detail = [{"recall": [0.5, 0.5], "label_rows": [200, 200]}] * 3
     fields = {"held_in": [0.2] * 3, "metrics": {"accuracy": [0.5] * 3}, "held_in_metrics": {"accuracy": [0.9] * 3}}
-    assert examined(found, detail=detail, rows=400, **fields) == []
+    assert examined(found, [0.7] * 3, detail=detail, rows=400, **fields) == []
 
 
 def test_the_floor_is_recovered_from_its_own_curve() -> None:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.monitor.conditions._fit import share_error, validation_rows
+from trimtab.monitor.conditions._fit import evaluation_losses, share_error, validation_rows
 from trimtab.monitor.conditions._series import Estimate
 from trimtab.monitor.trace import Evaluation, Trace, number
 
-# Mean recall over the classes that a run must not be able to have had, above chance and as a share of what there is
-# above it: it is ruled out with this certainty. Our choice.
-LEAST_LEARNT = 0.20
+# Mean recall over the classes, as a share of the way from chance to 1, below which the run must be with this certainty.
+# Our choice.
+LEAST_LEARNT = 0.30
 SURE = 0.975
+# Certainty that the validation loss was once below that of guessing, from which on something was learnt. Our choice.
+SURE_OF_LOSS = 0.95
 # Recall on training rows above that on validation rows, from which on rows were learnt by heart.
 BY_HEART = 0.15
 SURE_BY_HEART = 0.999
@@ -25,15 +27,15 @@ class Nothing:
     """A run that learnt nothing general.
 
     Args:
-        best: the highest mean recall on validation, with its standard error.
+        recall: mean recall on validation rows from there on, over classes and evaluations, with its standard error.
         chance: that of guessing.
         step: of the first evaluation at which rows were known by heart.
         held_in: accuracy on training rows there.
         accuracy: accuracy on validation rows there.
-        sure: certainty that the best is below what counts as having learnt.
+        sure: certainty that it is below what counts as having learnt.
     """
 
-    best: Estimate
+    recall: Estimate
     chance: float
     step: int
     held_in: float
@@ -43,25 +45,40 @@ class Nothing:
 
 def learns_nothing_general(trace: Trace) -> Nothing | None:
     """What shows that training rows are known by heart while validation stays at chance; None where that is not so."""
-    recalls = [(evaluation, _mean_recall(evaluation)) for evaluation in trace.evaluations]
-    known = [(evaluation, recall) for evaluation, recall in recalls if recall[0].known]
-    if not known:
+    known = [(evaluation, *_mean_recall(evaluation)) for evaluation in trace.evaluations]
+    known = [found for found in known if found[1].known and found[2] >= 2]
+    first = next((place for place, found in enumerate(known) if _by_heart(trace, found[0])), None)
+    if first is None or _below_guessing(trace) >= SURE_OF_LOSS:
         return None
-    best, classes = max((recall for _, recall in known), key=lambda recall: recall[0].value)
-    if classes < 2:
-        return None
+    later = known[first:]
+    # All are of the same rows: their errors do not average out.
+    recall = Estimate(
+        float(np.mean([found[1].value for found in later])), float(np.mean([found[1].error for found in later]))
+    )
+    evaluation, _, classes = later[0]
     chance = 1 / classes
-    sure = best.below(chance + LEAST_LEARNT * (1 - chance))
-    if sure < SURE or best.below(chance + 3 * best.error) < 0.5:
+    sure = recall.below(chance + LEAST_LEARNT * (1 - chance))
+    if sure < SURE or recall.value > chance + 3 * recall.error:
         return None
-    for evaluation, _ in known:
-        value, held_in = evaluation.values.get("accuracy", math.nan), evaluation.held_in.get("accuracy", math.nan)
-        rows, sample = validation_rows(trace, evaluation), number(evaluation.held_in.get("rows"))
-        validation = Estimate(value, share_error(value, rows))
-        gap = Estimate(held_in, share_error(held_in, sample)).minus(validation)
-        if gap.value >= BY_HEART and gap.above(0.0) >= SURE_BY_HEART:
-            return Nothing(best, chance, evaluation.step, held_in, value, sure)
-    return None
+    held_in, accuracy = evaluation.held_in["accuracy"], evaluation.values["accuracy"]
+    return Nothing(recall, chance, evaluation.step, held_in, accuracy, sure)
+
+
+def _by_heart(trace: Trace, evaluation: Evaluation) -> bool:
+    """Whether the accuracy on training rows is far above that on validation rows."""
+    value, held_in = evaluation.values.get("accuracy", math.nan), evaluation.held_in.get("accuracy", math.nan)
+    rows, sample = validation_rows(trace, evaluation), number(evaluation.held_in.get("rows"))
+    gap = Estimate(held_in, share_error(held_in, sample)).minus(Estimate(value, share_error(value, rows)))
+    return gap.value >= BY_HEART and gap.above(0.0) >= SURE_BY_HEART
+
+
+def _below_guessing(trace: Trace) -> float:
+    """Certainty that some evaluation's validation loss is below that of guessing; 0 where losses are not known."""
+    losses, guessing = evaluation_losses(trace), trace.facts.chance
+    if guessing is None or not len(losses):
+        return 0.0
+    lowest = int(losses.validation.argmin())
+    return Estimate(float(losses.validation[lowest]), float(losses.validation_error[lowest])).below(guessing)
 
 
 def _mean_recall(evaluation: Evaluation) -> tuple[Estimate, int]:

@@ -17,9 +17,10 @@ class ShuffledLabels(Condition):
 
     title = "labels without relation to the rows"
     rule = (
-        "the accuracy on training rows is 0.15 above that on validation rows (with a certainty of 0.999), while the "
-        "best mean recall on validation rows is not beyond three standard errors above chance, and with a certainty of "
-        "0.975 below a fifth of the way from chance to 1 (`act`)"
+        "the accuracy on training rows is 0.15 above that on validation rows (with a certainty of 0.999), while from "
+        "then on the mean recall on validation rows is within three standard errors of chance and, with a certainty of "
+        "0.975, below 30 % of the way from chance to 1, and no validation loss is surely (0.95) below that of guessing "
+        "(`act`)"
     )
     source = "Zhang et al. 2017, arXiv 1611.03530 (networks fit random labels); thresholds: our rule"
     needs = ("held_in", "classes")
@@ -37,14 +38,14 @@ class ShuffledLabels(Condition):
             "shuffled_labels",
             "act",
             f"The labels seem to have no relation to the rows: the model has {found.held_in:.0%} of the training rows "
-            f"right, learnt by heart, and {found.accuracy:.0%} of the validation rows; its best mean recall there is "
-            f"{found.best.value:.2f} ± {found.best.error:.2f}, and guessing gives {found.chance:.2f}.",
+            f"right, learnt by heart, and {found.accuracy:.0%} of the validation rows; their mean recall is "
+            f"{found.recall.value:.2f} ± {found.recall.error:.2f}, and guessing gives {found.chance:.2f}.",
             found.step,
             {
                 "held_in_accuracy": found.held_in,
                 "accuracy": found.accuracy,
-                "best_mean_recall": found.best.value,
-                "standard_error": found.best.error,
+                "mean_recall": found.recall.value,
+                "standard_error": found.recall.error,
                 "chance": found.chance,
                 "limits": [BY_HEART, LEAST_LEARNT],
             },

@@ -23,8 +23,8 @@ from trimtab.monitor.findings import Finding, Severity
 from trimtab.monitor.rows import RowRecord
 from trimtab.monitor.trace import Trace
 
-# Estimated share of wrong labels, and lower end of its 95 % interval. In a few trial runs of the starter on clean sets of
-# 300 to 400 rows the share was 0.08 at most, with a lower end of 0.005. Our choice.
+# Estimated share of wrong labels, and lower end of its 95 % interval. In a few trial runs of the starter on clean sets
+# of 300 to 400 rows the share was 0.08 at most, and the lower end 0.005. Our choice.
 ACT_SHARE, ACT_LOW = 0.08, 0.05
 WARN_SHARE, WARN_LOW = 0.04, 0.01
 INFO_LOW = 0.005
