@@ -131,7 +131,7 @@ def _of_recipe() -> tuple[Fault, ...]:
             "few-steps",
             ("underfitting",),
             also=NOT_LEARNING | {"long_warmup"},
-            settings={"training.max_steps": 8, "evaluation.every_steps": 4},
+            settings={"training.max_steps": 16, "evaluation.every_steps": 8},
         ),
         Fault(
             "head-only",
@@ -186,7 +186,7 @@ def _of_process() -> tuple[Fault, ...]:
             patch=patches.nan_at_mark,
             kinds=TEXT,
         ),
-        Fault("spikes", ("loss_spikes",), also=BLOWN_UP, patch=patches.spikes(30.0), share=0.5, epochs=4),
+        Fault("spikes", ("loss_spikes",), also=BLOWN_UP, patch=patches.spikes(40.0), share=0.5),
         Fault(
             "sorted",
             ("unshuffled_order",),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules import module as global_hooks
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 LARGEST_HALF = 65504.0
 BLOCKS = ("BertLayer", "ElectraLayer", "TransformerBlock")
@@ -91,25 +91,19 @@ def nan_at_mark(clock: Clock) -> Iterator[None]:
 
 
 def spikes(factor: float, shares: tuple[float, ...] = (0.5, 0.75)) -> Patch:
-    """At single steps, the learning rate is this many times what it should be."""
+    """At single steps, the logits are this many times what they should be: a batch that fits nothing before it."""
 
     @contextmanager
     def patch(clock: Clock) -> Iterator[None]:
         steps = {clock.at(share) for share in shares}
-        kept: dict[int, list[float]] = {}
 
-        def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            if clock.started and clock.step + 1 in steps:
-                kept[id(optimizer)] = [group["lr"] for group in optimizer.param_groups]
-                for group in optimizer.param_groups:
-                    group["lr"] = group["lr"] * factor
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+            if clock.started and module.training and _is_classifier(module) and clock.step + 1 in steps:
+                output.logits = output.logits * factor
+                return output
+            return None
 
-        def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            rates = kept.pop(id(optimizer), [])
-            for group, rate in zip(optimizer.param_groups, rates, strict=False):
-                group["lr"] = rate
-
-        with _removed(register_optimizer_step_pre_hook(before)), _removed(register_optimizer_step_post_hook(after)):
+        with _removed(global_hooks.register_module_forward_hook(hook)):
             yield
 
     return patch
@@ -174,7 +168,8 @@ def gradient_by_depth(factor: float) -> Patch:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> Any:
             if not clock.started or type(module).__name__ not in BLOCKS:
                 return None
-            return tuple(None if value is None else value * factor for value in inputs)
+            # The first input is what the block below gave; masks may follow.
+            return (None if inputs[0] is None else inputs[0] * factor, *inputs[1:])
 
         with _removed(global_hooks.register_module_full_backward_hook(hook)):
             yield
@@ -189,7 +184,7 @@ def dead_units(clock: Clock) -> Iterator[None]:
     found: dict[str, nn.Module] = {}
 
     def find(module: nn.Module, inputs: Any) -> None:
-        if clock.started and "model" not in found and type(module).__name__.endswith("SequenceClassification"):
+        if clock.started and "model" not in found and _is_classifier(module):
             found["model"] = module
 
     def kill(*_: Any) -> None:
@@ -204,6 +199,11 @@ def dead_units(clock: Clock) -> Iterator[None]:
         _removed(register_optimizer_step_post_hook(kill)),
     ):
         yield
+
+
+def _is_classifier(module: nn.Module) -> bool:
+    """Whether it is a whole model of transformers that classifies."""
+    return type(module).__name__.endswith("Classification")
 
 
 @contextmanager

@@ -31,6 +31,8 @@ from world_data import Frames, draw, write  # noqa: E402
 from world_models import model_of  # noqa: E402
 
 LEFT_OUT = ("model", "checkpoints", "soup")
+MAJORITY = "majority class"
+"""Name of the baseline that always says the most frequent class."""
 
 
 def plant(run: Planned, raw: Path, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -85,14 +87,22 @@ def plant(run: Planned, raw: Path, extra: Mapping[str, Any] | None = None) -> di
 
 
 def _outdone(target: Path) -> frozenset[str]:
-    """A run that a baseline surpasses did not learn enough, whatever was planted: to say so is true."""
+    """What is true of a run that learnt too little, whatever was planted.
+
+    One that a baseline surpasses did not learn enough; one that is no better than always saying the most frequent class
+    may say nothing else.
+    """
     judged = target / "evaluation.json"
     if not judged.exists():
         return frozenset()
     evaluation = json.loads(judged.read_text(encoding="utf-8"))
     metric = evaluation["primary_metric"]
-    baselines = [metrics[metric]["value"] for metrics in evaluation["baselines"].values() if metric in metrics]
-    return frozenset({"underfitting"} if max(baselines, default=0.0) > evaluation["metrics"][metric]["value"] else ())
+    reached = evaluation["metrics"][metric]["value"]
+    baselines = {name: found[metric]["value"] for name, found in evaluation["baselines"].items() if metric in found}
+    true = {"underfitting"} if max(baselines.values(), default=-1.0) > reached else set()
+    if baselines.get(MAJORITY, -1.0) >= reached:
+        true |= {"class_collapse"}
+    return frozenset(true)
 
 
 def _settings(run: Planned, frames: Frames) -> dict[str, Any]:

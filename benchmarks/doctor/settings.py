@@ -69,8 +69,8 @@ WORLDS = {
             epochs=4,
             kind="image",
         ),
-        World("tickets-distil", "test", "tickets", "distil3", _rows(360, 160, 80), epochs=6, long=True),
-        World("diseases-bert2", "test", "diseases", "bert2", _rows(360, 160, 80), long=True),
+        World("tickets-distil", "test", "tickets", "distil3", _rows(360, 160, 80), epochs=5, long=True),
+        World("diseases-bert2", "test", "diseases", "bert2", _rows(360, 160, 80), epochs=5, long=True),
         World("cifar10-insects", "test", "cifar10", "mobilenet_insects", _rows(240, 100, 60), epochs=4, kind="image"),
     )
 }
@@ -81,7 +81,7 @@ HEALTHY_WORLDS = {
     for world in (
         World("mr-starter", "calibration", "mr", "starter", _rows(320, 160, 80), long=True),
         World("trec-electra", "calibration", "trec", "electra4", _rows(320, 160, 80), small_class=True),
-        World("diseases-distil", "test", "diseases", "distil3", _rows(360, 160, 80), long=True),
+        World("diseases-distil", "test", "diseases", "distil3", _rows(360, 160, 80), epochs=4, long=True),
         World("tickets-bert2", "test", "tickets", "bert2", _rows(360, 160, 80), epochs=7, long=True),
     )
 }
@@ -131,8 +131,8 @@ def _text_runs(first: str, second: str) -> tuple[Healthy, ...]:
         Healthy("batch32", first, batch_size=32, epochs=2 * epochs[first]),
         Healthy("batch32", second, batch_size=32, epochs=2 * epochs[second]),
         Healthy("batch8", second, batch_size=8),
-        Healthy("short", first, rows=short, epochs=2),
-        Healthy("short", second, rows=short, epochs=2),
+        Healthy("short", first, rows=short, epochs=epochs[first] + 1),
+        Healthy("short", second, rows=short, epochs=epochs[second] + 1),
         Healthy("long", first, rows=long),
         Healthy("long", second, rows=long),
         Healthy("lora", first, LORA),

@@ -6,11 +6,12 @@ Pure functions of findings and numbers; `pipeline.autopilot` applies what they s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from trimtab.monitor.findings import Finding, round_significant
+from trimtab.regularization.class_weights import inverse_weights
 
 MOST_ACTIONS = 4
 """Actions of a run (our choice): more than one fault is rare, and a lowered rate may have to be lowered again."""
@@ -27,8 +28,9 @@ HOPELESS = 3
 
 # Factors on the rate by the finding, where it proposes none; and their bounds.
 LOWER = {"divergence": 0.1, "learning_rate_too_high": 0.2, "loss_spikes": 1 / 3}
+RAISE = 10.0
 LEAST_FACTOR, MOST_LOWERED = 1 / 30, 1 / 2
-LEAST_RAISED, MOST_FACTOR = 2.0, 10.0
+LEAST_RAISED, MOST_FACTOR = 2.0, 100.0
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "raise_rate",
         ("learning_rate_too_low",),
-        "Multiplies every rate by what the finding proposes (2 to 10), from here on.",
+        "Goes back to the start, and multiplies every rate by what the finding proposes (2 to 100).",
         "Again, where the rate is still too low after it has helped.",
+        goes_back=True,
+        from_start=True,
         repeats=True,
         changes="scale_rate",
     ),
@@ -297,7 +301,7 @@ def _settings(rule: Rule, finding: Finding, moment: Moment) -> dict[str, Any] | 
     """The arguments of a rule's change; None where the finding does not say what it needs."""
     if rule.remedy in ("lower_rate", "raise_rate"):
         lowers = rule.remedy == "lower_rate"
-        default = LOWER[finding.name] if lowers else MOST_FACTOR
+        default = LOWER[finding.name] if lowers else RAISE
         proposed = finding.change.get("optimizer.learning_rate")
         known = isinstance(proposed, int | float) and moment.rate_scale == 1.0 and moment.learning_rate > 0
         factor = float(proposed) / moment.learning_rate if known and proposed is not None else default
@@ -307,22 +311,11 @@ def _settings(rule: Rule, finding: Finding, moment: Moment) -> dict[str, Any] | 
         rows = [int(row["index"]) for row in finding.rows if "index" in row and row.get("split", "train") == "train"]
         return {"rows": sorted(rows)} if rows else None
     if rule.remedy == "balance_classes":
-        wanted = finding.change.get("regularization.class_weights", "balanced")
-        return {"weights": class_weights(moment.class_counts, wanted)} if moment.class_counts else None
+        kind: Literal["balanced", "sqrt"] = (
+            "sqrt" if finding.change.get("regularization.class_weights") == "sqrt" else "balanced"
+        )
+        return {"weights": inverse_weights(moment.class_counts, kind).tolist()} if moment.class_counts else None
     return {}
-
-
-def class_weights(counts: Sequence[int], wanted: Any) -> list[float]:
-    """Weight of a row by its class, with a mean of 1 over the rows; see `regularization.criteria.class_weights`.
-
-    Args:
-        counts: training rows of each class, at least one in all.
-        wanted: `sqrt` for 1/√n_c, else 1/n_c.
-    """
-    power = 0.5 if wanted == "sqrt" else 1.0
-    raw = [max(1, count) ** -power for count in counts]
-    scale = sum(counts) / sum(weight * count for weight, count in zip(raw, counts, strict=True))
-    return [weight * scale for weight in raw]
 
 
 def standard_error(value: float, detail: Mapping[str, Any], *, higher_is_better: bool) -> float:

@@ -114,6 +114,9 @@ class Trace:
             self.data_findings.append(dict(event))
         elif kind == "action":
             self.actions.append(dict(event))
+            if isinstance(event.get("back_to"), int):
+                # The autopilot took the run back: what came after that step is taken again.
+                self._forget_from(event["back_to"] + 1)
         elif kind == "retention":
             self.retention = dict(event)
         elif kind == "end":

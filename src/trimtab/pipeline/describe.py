@@ -96,6 +96,9 @@ def bytes_needed(parts: Parts) -> int:
     trained = parts.plan.trained
     moments = 2 * sum(p.numel() * p.element_size() for name, p in parts.model.named_parameters() if name in trained)
     kept = parts.recipe.checkpoint.keep_last + soup_size(parts.recipe) + 1
+    if parts.recipe.monitor.autopilot == "act":
+        # The state of the start, and that before the action whose effect is not settled.
+        kept += 2
     return kept * (weights + moments) + weights
 
 

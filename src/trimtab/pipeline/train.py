@@ -20,6 +20,8 @@ from trimtab.core.files import write_json
 from trimtab.core.runs import RunDirectory, new_run_path, open_run
 from trimtab.core.seeds import seed_torch
 from trimtab.pipeline.augment import FOLDER, augmented_examples
+from trimtab.pipeline.autopilot import build_pilot, refuse_unfit_autopilot, with_reserve
+from trimtab.pipeline.autopilot_start import settle_before
 from trimtab.pipeline.check import check, describe_dataset
 from trimtab.pipeline.describe import Timer, bytes_needed, describe_plan, describe_rows, start_fields
 from trimtab.pipeline.doctor import LiveDoctor
@@ -67,12 +69,15 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
     announce.write("report", 0, report=report.to_dict(), dataset=describe_dataset(ground.dataset))
     report.raise_if_refused(resolved.recipe.data.force)
     timer.lap("data")
+    settled = settle_before(resolved, ground, report)
+    resolved, ground, report = settled.resolved, settled.ground, settled.report
     resolved, ground, probe = settle_strategy(
         resolved, ground, lambda text: announce.write("phase", 0, phase="strategy", message=text)
     )
     announce.write("phase", 0, phase="model", message=f"Loading {ground.source.name}")
     parts = build_parts(resolved, ground)
     refuse_unfit_sharding(parts)
+    refuse_unfit_autopilot(parts)
     timer.lap("model")
     announce.write("phase", 0, phase="preflight", message="Pre-flight: one small batch the whole way")
     rehearsal = rehearse(parts)
@@ -91,6 +96,8 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
         events.write("probe", 0, **probe.to_dict())
     for finding in report.to_dict()["findings"]:
         events.write("finding", 0, by="data", **finding)
+    for action in settled.actions:
+        events.write("action", 0, **action)
     seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
     progress = Progress(token_budget=_token_budget(parts))
     _train_and_finish(run, parts, events, progress, timer, checkpoint_folder=None)
@@ -138,7 +145,7 @@ def _train_and_finish(
     rows = train_rows_in_use(parts)
     if rows is not None:
         events.write("action", 0, action="token_rows", **rows)
-    optimizer = build_optimizer(parts.model, parts.plan, parts.recipe.optimizer)
+    optimizer = build_optimizer(parts.model, with_reserve(parts), parts.recipe.optimizer)
     if checkpoint_folder is not None:
         if parts.accelerator.is_main_process:
             run.remove_torn()
@@ -156,6 +163,7 @@ def _train_and_finish(
         keep_best=soup_size(parts.recipe),
         describe_rows=lambda rows: describe_rows(parts, rows),
         resume_command=f"trimtab resume {shlex.quote(str(run.path))}",
+        pilot=build_pilot(kept, engine, store, events, doctor.examine),
     )
     try:
         with watched_memory(parts, optimizer, events, progress):

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
 from trimtab.core.errors import RecipeError, UnknownNameError, nearest
 from trimtab.data.batching import Batch
+from trimtab.regularization.class_weights import inverse_weights, scaled
 from trimtab.tasks.base import ClassificationTask
 from trimtab.training.objective import Forward
 
@@ -88,7 +90,9 @@ def labels_of(batch: Batch) -> torch.Tensor:
     return batch.labels
 
 
-def class_weights(wanted: str | Mapping[str, float], labels: Sequence[str], train_labels: np.ndarray) -> np.ndarray:
+def class_weights(
+    wanted: Literal["balanced", "sqrt"] | Mapping[str, float], labels: Sequence[str], train_labels: np.ndarray
+) -> np.ndarray:
     """The weight of each class, with a mean of 1 over the training rows, float64 `[classes]`.
 
     The mean keeps the scale of the loss, so that the learning rate means what it did.
@@ -107,17 +111,12 @@ def class_weights(wanted: str | Mapping[str, float], labels: Sequence[str], trai
     counts = np.bincount(train_labels, minlength=len(labels)).astype(np.float64)
     if not counts.sum():
         raise RecipeError("regularization.class_weights: there are no training rows to weight.")
-    # A class without rows has a weight that no row ever gets.
-    present = np.maximum(counts, 1.0)
-    if isinstance(wanted, str):
-        weights = 1 / present if wanted == "balanced" else 1 / np.sqrt(present)
-    else:
-        unknown = list(unknown_labels(wanted, labels))
-        if unknown:
-            raise UnknownNameError(unknown[0])
-        weights = np.array([wanted.get(label, 1.0) for label in labels])
-    scaled: np.ndarray = weights * counts.sum() / (weights * counts).sum()
-    return scaled
+    if wanted == "balanced" or wanted == "sqrt":
+        return inverse_weights(counts, wanted)
+    unknown = list(unknown_labels(wanted, labels))
+    if unknown:
+        raise UnknownNameError(unknown[0])
+    return scaled(np.array([wanted.get(label, 1.0) for label in labels]), counts)
 
 
 def unknown_labels(wanted: Iterable[str], labels: Sequence[str]) -> Iterator[str]:

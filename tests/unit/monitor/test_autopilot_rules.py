@@ -17,13 +17,13 @@ from trimtab.monitor.autopilot import (
     Moment,
     Pending,
     State,
-    class_weights,
     decide,
     rules_table,
     standard_error,
     verdict,
 )
 from trimtab.monitor.findings import Finding
+from trimtab.regularization.class_weights import inverse_weights
 from trimtab.training.steering import Steering
 
 NOW = Moment(step=40, total_steps=100, learning_rate=1e-3, class_counts=(30, 10))
@@ -84,7 +84,7 @@ def test_a_wrong_rate_comes_first_and_of_one_rule_the_surest() -> None:
         (None, "divergence", 0.1),
         (None, "loss_spikes", 1 / 3),
         (5e-3, "learning_rate_too_low", 5.0),
-        (1.0, "learning_rate_too_low", 10.0),
+        (1.0, "learning_rate_too_low", 100.0),
         (None, "learning_rate_too_low", 10.0),
     ],
 )
@@ -137,11 +137,11 @@ def test_it_stops_only_where_regularisation_was_tried_and_nothing_gets_better() 
 
 
 def test_class_weights_have_a_mean_of_one_over_the_rows() -> None:
-    assert class_weights([30, 10], "balanced") == pytest.approx([40 / 60, 2.0])
+    assert inverse_weights([30, 10], "balanced") == pytest.approx([40 / 60, 2.0])
     for wanted in ("balanced", "sqrt"):
-        weights = class_weights([97, 3, 0], wanted)
+        weights = inverse_weights([97, 3, 0], wanted)
         assert sum(w * n for w, n in zip(weights, [97, 3, 0], strict=True)) == pytest.approx(100)
-    assert class_weights([100, 1], "sqrt")[1] / class_weights([100, 1], "sqrt")[0] == pytest.approx(10)
+    assert inverse_weights([100, 1], "sqrt")[1] / inverse_weights([100, 1], "sqrt")[0] == pytest.approx(10)
 
 
 def test_standard_errors_of_rates_and_losses() -> None:

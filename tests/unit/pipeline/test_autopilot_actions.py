@@ -81,7 +81,8 @@ def test_what_does_not_help_is_undone_to_the_last_bit(tmp_path: Path, name: str)
     assert len(run.events("autopilot")) == 1
     (effect,) = run.events("autopilot_effect")
     assert not effect["helped"] and effect["undone"] and effect["back_to"] == 12
-    assert (effect["before"], effect["after"]) == (0.6, 0.5 if name != "learning_rate_too_high" else 0.6)
+    goes_back = name.startswith("learning_rate")
+    assert (effect["before"], effect["after"]) == (0.6, 0.6 if goes_back else 0.5)
     progress = run.engine.progress
     assert (progress.best_value, progress.best_step, progress.steered.rate_scale) == (0.6, 12, 1.0)
     assert progress.pilot["given_up"] == [progress.pilot["taken"][0][0]]
@@ -256,7 +257,7 @@ def test_a_raised_rate_that_breaks_the_run_is_undone_at_once(tmp_path: Path) -> 
     spoil(run, 5e-3)
     weights = run.run()
 
-    assert run.steps() == [*range(1, 16), *range(13, TOTAL + 1)]
+    assert run.steps() == [*range(1, 13), 1, 2, 3, *range(13, TOTAL + 1)]
     assert run.events("autopilot_effect")[0]["undone"]
     assert tiny_engine.same_weights(weights, weights_without(tmp_path, {0: 0.5}, schedule=schedule))
 
