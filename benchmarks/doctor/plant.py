@@ -31,8 +31,6 @@ from world_data import Frames, draw, write  # noqa: E402
 from world_models import model_of  # noqa: E402
 
 LEFT_OUT = ("model", "checkpoints", "soup")
-MAJORITY = "majority class"
-"""Name of the baseline that always says the most frequent class."""
 
 
 def plant(run: Planned, raw: Path, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -69,12 +67,11 @@ def plant(run: Planned, raw: Path, extra: Mapping[str, Any] | None = None) -> di
             raise
         except trimtab.TrimtabError as error:
             failure = f"{type(error).__name__}: {error}"
-    also = accepted(run) | _outdone(target)
     for name in LEFT_OUT:
         shutil.rmtree(target / name, ignore_errors=True)
     meta = {
         **run.to_dict(),
-        "also": sorted(also),
+        "also": sorted(accepted(run)),
         "planted_step": None if run.fault is None else clock.planted or math.floor(run.fault.share * clock.total_steps),
         "total_steps": clock.total_steps,
         "failure": failure,
@@ -84,25 +81,6 @@ def plant(run: Planned, raw: Path, extra: Mapping[str, Any] | None = None) -> di
     target.mkdir(parents=True, exist_ok=True)
     (target / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return meta
-
-
-def _outdone(target: Path) -> frozenset[str]:
-    """What is true of a run that learnt too little, whatever was planted.
-
-    One that a baseline surpasses did not learn enough; one that is no better than always saying the most frequent class
-    may say nothing else.
-    """
-    judged = target / "evaluation.json"
-    if not judged.exists():
-        return frozenset()
-    evaluation = json.loads(judged.read_text(encoding="utf-8"))
-    metric = evaluation["primary_metric"]
-    reached = evaluation["metrics"][metric]["value"]
-    baselines = {name: found[metric]["value"] for name, found in evaluation["baselines"].items() if metric in found}
-    true = {"underfitting"} if max(baselines.values(), default=-1.0) > reached else set()
-    if baselines.get(MAJORITY, -1.0) >= reached:
-        true |= {"class_collapse"}
-    return frozenset(true)
 
 
 def _settings(run: Planned, frames: Frames) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from truths import truths
 
 from trimtab.core.events import read_events
 from trimtab.monitor.conditions.base import Condition
@@ -32,14 +32,18 @@ class Told:
     Args:
         last: condition -> worst severity at the end of the record.
         first: condition -> step after which it was first found with `warning` or more, in this run as it went on.
+        seen: condition -> step after which it was first found with any severity.
         messages: condition -> what is said at the end.
         steps: number of recorded steps.
+        true: conditions that the run has whatever was planted, see `truths`.
     """
 
     last: dict[str, str]
     first: dict[str, int]
+    seen: dict[str, int]
     messages: dict[str, str]
     steps: int
+    true: frozenset[str] = frozenset()
 
     @property
     def warned(self) -> set[str]:
@@ -57,13 +61,17 @@ def replay(path: Path, conditions: Iterable[Condition] | None = None) -> Told:
     whole, looks = open_trace(path), list(conditions or all_conditions())
     growing = Trace(whole.facts, rows=None, table=whole.table)
     first: dict[str, int] = {}
+    seen: dict[str, int] = {}
+
+    def note(found: list[Finding], step: int) -> None:
+        for finding in found:
+            seen.setdefault(finding.name, step)
+            if is_warning(finding.severity):
+                first.setdefault(finding.name, step)
 
     def look(urgent: bool) -> None:
         growing.rows = _until(whole, growing)
-        step = growing.last_step
-        for finding in _findings([c for c in looks if c.urgent or not urgent], growing):
-            if is_warning(finding.severity):
-                first.setdefault(finding.name, step)
+        note(_findings([c for c in looks if c.urgent or not urgent], growing), growing.last_step)
 
     due = False
     for event in read_events(path / "events.jsonl"):
@@ -76,10 +84,9 @@ def replay(path: Path, conditions: Iterable[Condition] | None = None) -> Told:
         if event.get("type") == "step" and event["step"] % URGENT_STEPS == 0:
             look(urgent=True)
     found = _findings(looks, whole)
-    for finding in found:
-        if is_warning(finding.severity):
-            first.setdefault(finding.name, whole.last_step)
-    return Told(_worst(found), first, {f.name: f.message for f in reversed(found)}, len(whole.steps))
+    note(found, whole.last_step)
+    messages = {finding.name: finding.message for finding in reversed(found)}
+    return Told(_worst(found), first, seen, messages, len(whole.steps), frozenset(truths(whole)))
 
 
 def _findings(conditions: list[Condition], trace: Trace) -> list[Finding]:
@@ -104,8 +111,3 @@ def _until(whole: Trace, growing: Trace) -> RowRecord | None:
     margin, probability, predicted = (np.array(getattr(rows, name)) for name in ("margin", "probability", "predicted"))
     margin[done:], probability[done:], predicted[done:] = np.nan, np.nan, -1
     return replace(rows, margin=margin, probability=probability, predicted=predicted)
-
-
-def told_to_dict(told: Told) -> dict[str, Any]:
-    """Plain JSON types."""
-    return {"last": told.last, "first": told.first, "messages": told.messages, "steps": told.steps}

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from replay import Told, is_warning
+from replay import Told
+
+from trimtab.monitor.findings import SEVERITIES
 
 Z95 = 1.959963984540054
 
@@ -32,36 +34,45 @@ class Scored:
 
     @property
     def accepted(self) -> set[str]:
-        """Conditions whose findings are true of the run."""
+        """Conditions whose findings are true of the run, whatever their severity."""
         return self.expected | set(self.meta["also"])
+
+    def is_true(self, name: str) -> bool:
+        """Whether a finding of the end is true; what the run has beside its fault is no reason for `act`."""
+        return name in self.accepted or (name in self.told.true and self.told.last.get(name) != "act")
 
     @property
     def found(self) -> bool:
-        """Whether the fault was found, with `warning` or more."""
-        return bool(self.expected & (self.told.warned | set(self.told.first)))
+        """Whether the fault was found, at any time of the run: with `warning` or more, unless it merits `info`."""
+        return bool(self.expected & set(self._steps))
 
     @property
     def severe_enough(self) -> bool:
-        """Whether it was found at the end with the severity that it should have."""
-        wanted = self.meta["severity"]
-        severities = [self.told.last.get(name) for name in self.expected]
-        return any(s == "act" or (wanted == "warning" and s is not None and is_warning(s)) for s in severities)
+        """Whether it was found at the end with the severity that it should have, or more."""
+        wanted = SEVERITIES.index(self.meta["severity"])
+        severities = [self.told.last[name] for name in self.expected & set(self.told.last)]
+        return any(SEVERITIES.index(severity) >= wanted for severity in severities)  # type: ignore[arg-type]
 
     @property
     def delay(self) -> int | None:
         """Steps from the fault to its being found; None where it was not."""
-        steps = [step for name, step in self.told.first.items() if name in self.expected]
+        steps = [step for name, step in self._steps.items() if name in self.expected]
         return max(0, min(steps) - int(self.meta["planted_step"] or 0)) if steps else None
+
+    @property
+    def _steps(self) -> Mapping[str, int]:
+        """Condition -> step after which it was found."""
+        return self.told.seen if self.meta["severity"] == "info" else self.told.first
 
     @property
     def false_acts(self) -> set[str]:
         """Findings of severity `act` that are not true of the run."""
-        return {name for name, severity in self.told.last.items() if severity == "act"} - self.accepted
+        return {name for name, severity in self.told.last.items() if severity == "act" and not self.is_true(name)}
 
     @property
     def false_warnings(self) -> set[str]:
         """Findings of severity `warning` or more that are not true of the run."""
-        return self.told.warned - self.accepted
+        return {name for name in self.told.warned if not self.is_true(name)}
 
 
 def wilson(hits: int, rows: int) -> list[float]:
@@ -92,7 +103,7 @@ def score(runs: Iterable[Scored]) -> dict[str, Any]:
         conditions[name] = {
             "recall": wilson(sum(run.found for run in own), len(own)),
             "planted": len(own),
-            "precision": wilson(sum(name in run.accepted for run in said), len(said)),
+            "precision": wilson(sum(run.is_true(name) for run in said), len(said)),
             "said": len(said),
             "delay_steps": statistics.median(delays) if delays else None,
         }

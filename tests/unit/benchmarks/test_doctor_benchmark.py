@@ -28,8 +28,11 @@ from replay import Told, replay  # noqa: E402
 from score import read_runs, table  # noqa: E402
 from scoring import Scored, score, wilson  # noqa: E402
 from settings import HEALTHY, HEALTHY_WORLDS, WORLDS  # noqa: E402
+from truths import truths  # noqa: E402
 
 from trimtab.core.registry import CONDITIONS  # noqa: E402
+from trimtab.monitor.facts import Facts  # noqa: E402
+from trimtab.monitor.trace import Evaluation, Trace  # noqa: E402
 
 
 def _frames() -> dict[str, pd.DataFrame]:
@@ -198,7 +201,7 @@ def _run(
         "planted_step": 10 if fault else None,
         "split": "test",
     }
-    return Scored(meta, Told(last, first, dict.fromkeys(last, "said"), 50))
+    return Scored(meta, Told(last, first, first, dict.fromkeys(last, "said"), 50))
 
 
 def test_scores_of_made_up_runs() -> None:
@@ -301,3 +304,45 @@ def test_arms_are_paired_and_a_run_without_a_model_counts_as_guessing(tmp_path: 
     assert group["actions"] == {"lower_rate": 2}
     assert group["difference"][0] == pytest.approx((0.8 - 3 / 7 + 0.2) / 2, abs=1e-4)
     assert "rate-30" in autopilot.table({"rate-30": group})
+
+
+def test_what_is_true_of_a_run_beside_its_fault(tmp_path: Path) -> None:
+    trace = Trace(Facts(label_counts={"train": [50, 50]}))
+    held_in = {"accuracy": 0.99, "loss": 0.02}
+    trace.evaluations.append(Evaluation(10, 1.0, {"accuracy": 0.7}, held_in, {"predicted": [55, 45]}))
+    assert truths(trace) == {"overfitting", "overconfidence"}
+    chance = {"accuracy": 0.5, "loss": 0.69}
+    trace.evaluations.append(Evaluation(20, 2.0, {"accuracy": 0.5}, chance, {"predicted": [100, 0]}))
+    assert truths(trace) == {"underfitting", "class_collapse"}
+    trace.final = {
+        "primary_metric": "macro_f1",
+        "metrics": {"macro_f1": {"value": 0.6}},
+        "baselines": {"TF-IDF": {"macro_f1": {"value": 0.55}}},
+        "differences": {"TF-IDF": {"value": 0.05, "low": -0.02, "high": 0.12}},
+    }
+    assert "seed_noise" in truths(trace)
+    assert truths(Trace()) == set()
+
+
+def test_what_a_run_has_of_its_own_excuses_a_warning_but_not_an_act() -> None:
+    meta = {"id": "1", "fault": None, "expected": [], "severity": None, "also": [], "planted_step": None}
+    told = Told({"overfitting": "warning"}, {}, {}, {}, 10, frozenset({"overfitting"}))
+    assert not Scored(meta, told).false_warnings
+    acting = Told({"overfitting": "act"}, {}, {}, {}, 10, frozenset({"overfitting"}))
+    assert Scored(meta, acting).false_acts == {"overfitting"}
+
+
+def test_info_is_enough_for_a_fault_that_merits_no_more() -> None:
+    meta = {
+        "id": "1",
+        "fault": "spikes",
+        "expected": ["loss_spikes"],
+        "severity": "info",
+        "also": [],
+        "planted_step": 5,
+    }
+    told = Told({"loss_spikes": "info"}, {}, {"loss_spikes": 9}, {}, 10)
+    run = Scored(meta, told)
+    assert (run.found, run.severe_enough, run.delay) == (True, True, 4)
+    stern = Scored({**meta, "severity": "warning"}, told)
+    assert (stern.found, stern.severe_enough, stern.delay) == (False, False, None)

@@ -27,8 +27,9 @@ SURE, SURE_FALL, LEAST_FALL = 0.975, 0.95, 0.05
 LITTLE, SMALL_STRATEGIES = 0.05, ("bitfit", "ia3", "prefix", "prompt", "vera")
 # Updates below this share of their usual size are a matter of the learning rate.
 TINY_UPDATES = 0.15
-# The share of the loss of guessing above which nothing was learned, which is no matter of capacity or of steps.
-NOTHING = 0.95
+# The share of the loss of guessing above which nothing was learned, which is no matter of capacity, nor of steps where
+# there were as many as these, or updates above so many times their usual size (our choice).
+NOTHING, FEW_STEPS, LARGE_UPDATES = 0.95, 60, 3.0
 BASELINES_OF_GUESSING = ("majority class",)
 
 
@@ -42,11 +43,12 @@ class Underfitting(Condition):
         "is below 0.6 and their loss above 60 % of that of guessing, both beyond noise, with a gap to the validation "
         "rows below 15 % of it (`act` where the skill is below 0.3); too little trains where a strategy trains less "
         "than 5 % of the parameters, else there were too few steps where the loss still fell in the last "
-        "third (nothing is said where updates are tiny or nothing was learned "
-        "at all); or a trained baseline is better than the model, beyond its interval."
+        "third, or nothing was learned in fewer than 60 steps of ordinary size (nothing is said where updates are tiny, "
+        "or nothing was learned in longer); or a trained baseline is better than the model, beyond its interval."
     )
     source = "Deep Learning Tuning Playbook (training curves); comparison with baselines: our rule"
     needs = ("held_in", "class_rows")
+    explains = ("class_collapse", "class_imbalance", "plateau")
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
         """At most one finding, at the end of a run."""
@@ -113,7 +115,15 @@ def _finding(
 def _is_of_another_kind(trace: Trace, loss_share: float) -> bool:
     """Whether the learning rate is to blame, or whatever else keeps a model that trains from learning at all."""
     updates = update_size(trace)
-    return updates.peak < TINY_UPDATES * updates.typical or (loss_share > NOTHING and not _trains_little(trace))
+    if updates.peak < TINY_UPDATES * updates.typical:
+        return True
+    return loss_share > NOTHING and not _trains_little(trace) and not _has_just_begun(trace)
+
+
+def _has_just_begun(trace: Trace) -> bool:
+    """Whether the run had few steps, of a size that otherwise gets somewhere."""
+    updates = update_size(trace)
+    return trace.last_step < FEW_STEPS and updates.peak <= LARGE_UPDATES * updates.typical
 
 
 def _trains_little(trace: Trace) -> bool:
@@ -132,12 +142,19 @@ def _cause(trace: Trace, losses: Losses) -> tuple[str, str, str, dict[str, Any]]
             "Train more of the model: all of it, at the rate that fits that.",
             {"strategy": "full", "optimizer.learning_rate": "auto"},
         )
+    if _has_just_begun(trace) and losses.fitted[-1] > NOTHING * (facts.chance or math.inf):
+        return (
+            "steps",
+            f"{trace.last_step:,} steps were too few to learn anything",
+            "Train for three times as many steps.",
+            _longer(trace, 3),
+        )
     if _still_falls(trace, losses):
         return (
             "steps",
             f"it still fell when the run ended after {trace.last_step:,} steps, too few of them",
             "Train for twice as many steps.",
-            _longer(trace),
+            _longer(trace, 2),
         )
     return (
         "flat",
@@ -161,11 +178,11 @@ def _still_falls(trace: Trace, losses: Losses) -> bool:
     return fall.above() >= SURE_FALL and fall.value >= LEAST_FALL * losses.fitted[before]
 
 
-def _longer(trace: Trace) -> dict[str, Any]:
+def _longer(trace: Trace, times: int) -> dict[str, Any]:
     steps, epochs = trace.facts.recipe.get("training.max_steps"), trace.facts.num_epochs
     if steps:
-        return {"training.max_steps": 2 * int(steps)}
-    return {"training.num_epochs": max(2, math.ceil(2 * epochs))} if epochs else {}
+        return {"training.max_steps": times * int(steps)}
+    return {"training.num_epochs": max(2, math.ceil(times * epochs))} if epochs else {}
 
 
 def _skill(trace: Trace, index: int) -> Estimate:
