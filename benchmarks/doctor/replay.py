@@ -15,7 +15,7 @@ from truths import truths
 
 from trimtab.core.events import read_events
 from trimtab.monitor.conditions.base import Condition
-from trimtab.monitor.diagnose import all_conditions, examined
+from trimtab.monitor.diagnose import all_conditions, diagnose
 from trimtab.monitor.findings import SEVERITIES, Finding
 from trimtab.monitor.reading import open_trace
 from trimtab.monitor.rows import RowRecord
@@ -71,7 +71,7 @@ def replay(path: Path, conditions: Iterable[Condition] | None = None) -> Told:
 
     def look(urgent: bool) -> None:
         growing.rows = _until(whole, growing)
-        note(_findings([c for c in looks if c.urgent or not urgent], growing), growing.last_step)
+        note(diagnose(growing, [c for c in looks if c.urgent or not urgent]), growing.last_step)
 
     due = False
     for event in read_events(path / "events.jsonl"):
@@ -83,15 +83,10 @@ def replay(path: Path, conditions: Iterable[Condition] | None = None) -> Told:
         due = due or event.get("type") == "evaluation"
         if event.get("type") == "step" and event["step"] % URGENT_STEPS == 0:
             look(urgent=True)
-    found = _findings(looks, whole)
+    found = diagnose(whole, looks)
     note(found, whole.last_step)
     messages = {finding.name: finding.message for finding in reversed(found)}
     return Told(_worst(found), first, seen, messages, len(whole.steps), frozenset(truths(whole)))
-
-
-def _findings(conditions: list[Condition], trace: Trace) -> list[Finding]:
-    found = [finding for condition in conditions for finding in examined(condition, trace)]
-    return sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity))
 
 
 def _worst(found: list[Finding]) -> dict[str, str]:
