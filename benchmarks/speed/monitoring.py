@@ -63,7 +63,7 @@ def clocks() -> Iterator[dict[str, float]]:
         (DepthSignals, name, "signals by depth")
         for name in ("after_backward", "before_update", "after_update", "_catch", "_note")
     ]
-    watched += [(RowWatch, name, "margins of rows") for name in ("_reduce", "save")]
+    watched += [(RowWatch, name, "margins of rows") for name in ("reduce", "save")]
     watched += [(Inspector, name, "looks inside") for name in ("__init__", "look")]
     watched += [(judge, "_on_training_rows", "loss on training rows"), (judge, "describe_scores", "detail")]
     watched += [(doctor.LiveDoctor, name, "diagnosis") for name in ("_hear", "__init__")]

@@ -124,6 +124,13 @@ def catch_blocks(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
             handle.remove()
 
 
+def last_block(model: nn.Module) -> nn.Module | None:
+    """The module whose output is that of the last block; None where the model has no blocks."""
+    inside = unwrapped(model)
+    body = map_blocks(inside).body
+    return _main_module(inside, body[-1]) if body else None
+
+
 def _main_module(model: nn.Module, block: Block) -> nn.Module | None:
     """The module whose output is the block's: the largest of it, and of a mere list the last in it."""
     modules = [model.get_submodule(name) for name in block.modules]

@@ -29,12 +29,16 @@ class RowRecord:
         probability: of the row's label, float16 `[epochs, rows]`.
         predicted: the likeliest class, int32 `[epochs, rows]`.
         labels: the row's label in the data, int64 `[rows]`.
+        outside: what a classifier says of the row that was made from the other rows alone (see `signals.features`):
+            the margin of its label, how sure the classifier is of its choice, and the choice, float32 `[3, rows]`; NaN
+            of rows outside the sample, and everywhere before the first epoch is over.
     """
 
     margin: NDArray[np.float16]
     probability: NDArray[np.float16]
     predicted: NDArray[np.int32]
     labels: NDArray[np.int64]
+    outside: NDArray[np.float32]
 
     @classmethod
     def empty(cls, epochs: int, labels: NDArray[np.int64]) -> RowRecord:
@@ -42,13 +46,21 @@ class RowRecord:
         rows = len(labels)
         shape = (max(1, min(epochs, MOST_CELLS // max(1, rows))), rows)
         return cls(
-            np.full(shape, np.nan, np.float16), np.full(shape, np.nan, np.float16), np.full(shape, -1, np.int32), labels
+            margin=np.full(shape, np.nan, np.float16),
+            probability=np.full(shape, np.nan, np.float16),
+            predicted=np.full(shape, -1, np.int32),
+            labels=labels,
+            outside=np.full((3, rows), np.nan, np.float32),
         )
 
     @property
     def epochs_seen(self) -> int:
         """Epochs in which at least nine in ten rows were seen."""
         return int((np.isfinite(self.margin).mean(axis=1) >= 0.9).sum()) if self.margin.size else 0
+
+    def seen_share(self, epoch: int) -> float:
+        """Share of the rows that were met in an epoch, from 0."""
+        return float((self.predicted[epoch] >= 0).mean()) if self.predicted.size else 0.0
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -59,6 +71,7 @@ class RowRecord:
             probability=self.probability,
             predicted=self.predicted,
             labels=self.labels,
+            outside=self.outside,
         )
         write_atomic(path, buffer.getvalue())
 
@@ -67,6 +80,6 @@ class RowRecord:
         """What `save` wrote; None where there is nothing that can be read."""
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return cls(*(stored[name] for name in ("margin", "probability", "predicted", "labels")))
+                return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None

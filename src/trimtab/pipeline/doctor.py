@@ -22,8 +22,9 @@ from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import SEVERITIES, Finding
 from trimtab.monitor.rows import RowRecord
 from trimtab.monitor.signals.depth import DepthSignals
+from trimtab.monitor.signals.features import FeatureWatch
 from trimtab.monitor.signals.inspection import Inspector
-from trimtab.monitor.signals.row_watch import RowWatch
+from trimtab.monitor.signals.row_watch import RowMemory, RowWatch
 from trimtab.monitor.trace import Trace
 from trimtab.pipeline.judge import judge
 from trimtab.pipeline.parts import Parts
@@ -60,19 +61,30 @@ class LiveDoctor:
         self._watch: RowWatch | None = None
         self._depth: DepthSignals | None = None
         frames = parts.ground.dataset.splits
-        self.trace = Trace(_facts(run, parts), rows=self._record(parts), table=frames.get)
+        record = self._record(parts)
+        self.trace = Trace(_facts(run, parts), rows=record, table=frames.get)
+        features = None if record is None else self._make_features(parts, record)
+        self._memory = None if record is None else RowMemory(record, features)
         for event in read_events(run.events):
             self._take(event)
         self._urgent_every = max(URGENT_STEPS, (self.trace.facts.total_steps or 0) // URGENT_LOOKS)
         events.listen(self._hear)
+
+    def with_memory(self, parts: Parts) -> Parts:
+        """The parts with a hook that keeps the record of the rows in checkpoints."""
+        return parts if self._memory is None else replace(parts, hooks=(*parts.hooks, self._memory))
 
     def instrument(self, parts: Parts) -> Parts:
         """The parts with an objective and a hook that record, where signals are wanted."""
         task, recipe = parts.ground.task, parts.recipe
         if not self.section.signals:
             return parts
-        if isinstance(task, ClassificationTask) and self.trace.rows is not None:
-            self._watch = RowWatch(parts.objective, task, self.trace.rows, _epoch_steps(parts), parts.accelerator)
+        memory = self._memory
+        if isinstance(task, ClassificationTask) and memory is not None:
+            self._watch = RowWatch(
+                parts.objective, task, memory.record, _epoch_steps(parts), parts.accelerator, memory.features
+            )
+            memory.before_saving = self._watch.reduce
             parts = replace(parts, objective=self._watch)
         plain = recipe.training.sharding == "none" and recipe.training.compile is not True
         if plain and parts.accelerator.is_main_process:
@@ -128,6 +140,8 @@ class LiveDoctor:
         """Take the hooks off the model."""
         if self._depth is not None:
             self._depth.close()
+        if self._memory is not None and self._memory.features is not None:
+            self._memory.features.close()
 
     @property
     def _step(self) -> int:
@@ -151,13 +165,19 @@ class LiveDoctor:
             parts.model, parts.loaded.blocks, parts.examples["train"], np.sort(self.held_in[:INSPECTED_ROWS])
         )
 
+    def _make_features(self, parts: Parts, record: RowRecord) -> FeatureWatch | None:
+        """What catches features in the first epoch, where one process has them all and they are not known yet."""
+        training = parts.recipe.training
+        plain = training.sharding == "none" and training.compile is not True and parts.accelerator.num_processes == 1
+        if not plain:
+            return None
+        return FeatureWatch(parts.model, len(record.labels), parts.recipe.seed)
+
     def _record(self, parts: Parts) -> RowRecord | None:
         labels = parts.examples["train"].labels
         if not self.section.signals or labels is None:
             return None
-        fresh = RowRecord.empty(int(parts.recipe.training.num_epochs), labels)
-        kept = RowRecord.load(self.run.rows)
-        return kept if kept is not None and kept.margin.shape == fresh.margin.shape else fresh
+        return RowRecord.empty(int(parts.recipe.training.num_epochs), labels)
 
     def _hear(self, event: dict[str, Any]) -> None:
         """Take note of an event as it is written, and look at the run where one is due."""

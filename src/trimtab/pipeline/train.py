@@ -142,6 +142,7 @@ def _train_and_finish(
     """Run the session from a fresh start or from the newest sound checkpoint, then finish the run."""
     store = CheckpointStore(run.checkpoints, parts.recipe.checkpoint.keep_last)
     doctor = LiveDoctor(run, parts, events)
+    parts = doctor.with_memory(parts)
     rows = train_rows_in_use(parts)
     if rows is not None:
         events.write("action", 0, action="token_rows", **rows)

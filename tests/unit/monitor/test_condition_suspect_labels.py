@@ -42,25 +42,56 @@ def record(
     return found, wrong
 
 
+def see_from_outside(found: RowRecord, true: np.ndarray, *, skill: float = 3.0, seed: int = 0) -> RowRecord:
+    """Add what a classifier of the other rows says: surer of its choice where that is right more often."""
+    draw = np.random.default_rng(seed)
+    rows, classes = len(true), max(2, int(true.max()) + 1)
+    sure = draw.gamma(2.0, 0.5, rows)
+    right = draw.random(rows) < 1 - (classes - 1) / (np.exp(skill * sure) + classes - 1)
+    choice = np.where(right, true, (true + draw.integers(1, classes, rows)) % classes)
+    found.outside[:] = np.where(choice == found.labels, sure, -sure), sure, choice
+    return found
+
+
+def true_labels(rows: int, classes: int, seed: int = 0) -> np.ndarray:
+    """Those that `record` draws."""
+    return np.random.default_rng(seed).integers(0, classes, rows)
+
+
 def examined(recorded: RowRecord, val: Sequence[float] = (0.6, 0.5, 0.45), **fields: object) -> list[Finding]:
     trace = make_trace([0.5] * 30, val, facts=make_facts(labels=tuple("abcdefgh")), **fields)
     trace.rows = recorded
     return list(SuspectLabels().examine(trace))
 
 
-@pytest.mark.parametrize(("rows", "classes", "flipped"), [(300, 2, 0.2), (1000, 2, 0.1), (400, 6, 0.2), (1000, 6, 0.1)])
-def test_flipped_labels_act_and_are_listed(rows: int, classes: int, flipped: float) -> None:
+@pytest.mark.parametrize(("rows", "classes", "flipped"), [(300, 2, 0.3), (1000, 2, 0.2), (400, 6, 0.3), (1000, 6, 0.2)])
+def test_labels_that_go_against_the_other_rows_act_and_are_listed(rows: int, classes: int, flipped: float) -> None:
     found, wrong = record(rows, classes, flipped)
-    (finding,) = examined(found)
+    (finding,) = examined(see_from_outside(found, true_labels(rows, classes)))
     evidence = finding.evidence
-    assert finding.severity == "act" and finding.since in (20, 30)
+    assert finding.severity == "act" and evidence["view"] == "outside" and finding.since == 10
     assert evidence["low"] <= wrong.mean() * 1.2 and evidence["share"] == pytest.approx(wrong.mean(), abs=0.08)
     assert finding.change == {"regularization.label_smoothing": 0.1}
     listed = [row["index"] for row in finding.rows]
-    assert len(listed) == len(set(listed)) <= 100 and wrong[listed].mean() > 0.6
+    assert len(listed) == len(set(listed)) <= 100 and wrong[listed].mean() > 0.8
     assert all(row["split"] == "train" and row["suggested"] != row["label"] for row in finding.rows)
     scores = [row["score"] for row in finding.rows]
     assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(("rows", "classes", "flipped"), [(600, 2, 0.2), (1000, 2, 0.1), (400, 6, 0.2), (1000, 6, 0.1)])
+def test_without_a_view_from_outside_the_model_itself_is_asked(rows: int, classes: int, flipped: float) -> None:
+    found, wrong = record(rows, classes, flipped)
+    (finding,) = examined(found)
+    assert finding.severity in ("warning", "act") and finding.evidence["view"] == "inside"
+    assert finding.since in (20, 30) and wrong[[row["index"] for row in finding.rows]].mean() > 0.6
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("rows", "classes", "skill"), [(200, 2, 1.0), (1000, 2, 3.0), (400, 6, 2.0), (1000, 6, 4.0)])
+def test_hard_rows_are_not_taken_for_wrong_ones_from_outside(rows: int, classes: int, skill: float, seed: int) -> None:
+    found = RowRecord.empty(1, true_labels(rows, classes, seed))
+    assert examined(see_from_outside(found, found.labels, skill=skill, seed=seed)) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -88,17 +119,7 @@ def test_rows_come_with_their_text_and_options_are_kept() -> None:
     assert first["label"] in ("negative", "positive") and finding.change == {}
 
 
-def test_training_rows_that_cost_more_than_validation_lower_the_bar() -> None:
-    found, _ = record(250, 2, 0.13, seed=1)
-    (plain,) = examined(found)
-    (harder,) = examined(found, held_in=[0.9, 0.9, 0.9])
-    assert (plain.severity, harder.severity) == ("warning", "act")
-    assert harder.evidence["harder_than_validation"] > 0.99 and plain.evidence["harder_than_validation"] == 0
-    (easier,) = examined(found, held_in=[0.5, 0.4, 0.3])
-    assert easier.severity == "warning"
-
-
-def test_many_classes_need_a_second_epoch() -> None:
+def test_one_epoch_alone_does_not_call_for_action() -> None:
     found, _ = record(400, 6, 0.2)
     (twice,) = examined(found)
     found.margin[2] = np.abs(found.margin[2])  # all rows known by heart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from trimtab.metrics.scores import Scores
 from trimtab.models.blocks import Block, Blocks
 from trimtab.monitor.rows import RowRecord
 from trimtab.monitor.signals.depth import DepthSignals
+from trimtab.monitor.signals.features import leave_one_out, outside_view
 from trimtab.monitor.signals.inspection import _relative_entropy
 from trimtab.monitor.signals.outcome import describe_scores
 from trimtab.monitor.signals.row_watch import margins
@@ -113,7 +115,7 @@ def test_norms_updates_and_noise_equal_plain_arithmetic() -> None:
     )
     told: list[dict[str, Any]] = []
     signals = DepthSignals(model, blocks, 3, 100, lambda **fields: told.append(fields))
-    inputs, labels = torch.randn(7, 4), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    inputs, labels = torch.randn(9, 4), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     nn.functional.cross_entropy(model(inputs), labels).backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -132,7 +134,7 @@ def test_norms_updates_and_noise_equal_plain_arithmetic() -> None:
         assert found["update_ratio"] == pytest.approx(0.1 * grad / size, rel=1e-3)
     assert "embeddings" not in fields["blocks"]
     rows = []
-    for row in range(7):
+    for row in range(9):
         fresh = Regression()
         fresh.load_state_dict(before)
         nn.functional.cross_entropy(fresh(inputs[row : row + 1]), labels[row : row + 1]).backward()
@@ -140,10 +142,10 @@ def test_norms_updates_and_noise_equal_plain_arithmetic() -> None:
         rows.append(fresh.classifier.weight.grad.reshape(-1))
     own = torch.stack(rows)
     variance = float(own.var(dim=0, unbiased=True).sum())
-    # The loss was a mean of 7 rows, so that each gradient was seen divided by 7.
-    assert fields["noise"]["variance"] * 49 == pytest.approx(variance, rel=1e-3)
-    assert fields["noise"]["squared_norm"] * 49 == pytest.approx(
-        float(own.mean(dim=0).square().sum()) - variance / 7, rel=1e-3, abs=1e-6
+    # The loss was a mean of 9 rows, so that each gradient was seen divided by 9.
+    assert fields["noise"]["variance"] * 81 == pytest.approx(variance, rel=1e-3)
+    assert fields["noise"]["squared_norm"] * 81 == pytest.approx(
+        float(own.mean(dim=0).square().sum()) - variance / 9, rel=1e-3, abs=1e-6
     )
 
 
@@ -205,3 +207,51 @@ def test_a_batch_keeps_its_rows_on_every_device() -> None:
     batch = Batch({"x": torch.zeros(2)}, None, 2, 2, rows=np.array([4, 7]))
     moved = batch.to("cpu")
     assert moved.rows is not None and moved.rows.tolist() == [4, 7]
+
+
+def test_left_out_scores_equal_those_of_fits_without_the_row() -> None:
+    draw = np.random.default_rng(0)
+    features = draw.standard_normal((30, 4))
+    labels = (features[:, 0] + 0.3 * draw.standard_normal(30) > 0).astype(np.int64)
+    scores = leave_one_out(features, labels, 2)
+    scaled = (features - features.mean(axis=0)) / features.std(axis=0) / 2
+    design, wanted = np.column_stack([scaled, np.ones(30)]), np.eye(2)[labels]
+    fits = []
+    for penalty in 10.0 ** np.arange(-3.0, 3.0):
+        others = []
+        for row in range(30):
+            kept = np.arange(30) != row
+            gram = design[kept].T @ design[kept] + penalty * np.eye(5)
+            others.append(design[row] @ np.linalg.solve(gram, design[kept].T @ wanted[kept]))
+        fits.append((float(((np.array(others) - wanted) ** 2).mean()), np.array(others)))
+    assert scores == pytest.approx(min(fits, key=lambda fit: fit[0])[1], abs=1e-9)
+
+
+def test_a_wrong_label_goes_against_the_view_from_outside() -> None:
+    draw = np.random.default_rng(1)
+    true = np.arange(120) % 3
+    features = np.eye(3)[true] @ draw.standard_normal((3, 8)) * 3 + draw.standard_normal((120, 8))
+    labels, wrong = true.copy(), np.arange(3, 120, 20)
+    labels[wrong] = (true[wrong] + 1) % 3
+    margin, sure, choice = outside_view(features, labels, 3)
+    assert set(np.argsort(margin)[: len(wrong)]) == set(wrong)
+    assert (choice[wrong] == true[wrong]).all() and (sure >= 0).all()
+
+
+def test_the_record_of_rows_survives_a_resume(folder: Path) -> None:
+    """The rows of a checkpoint are those that were met before it; the view from outside is the whole run's."""
+    whole = RowRecord.load(train(folder, "whole") / "monitor/rows.npz")
+    run = train(folder, "cut")
+    before = RowRecord.load(run / "monitor/rows.npz")
+    assert whole is not None and before is not None
+    assert np.array_equal(whole.margin, before.margin) and np.array_equal(whole.outside, before.outside, equal_nan=True)
+    (run / "evaluation.json").unlink()
+    (run / "monitor/rows.npz").unlink()
+    for checkpoint in sorted((run / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(checkpoint)
+    outcome = trimtab("resume", str(run))
+    assert outcome.code == 0, outcome.err
+    after = RowRecord.load(run / "monitor/rows.npz")
+    assert after is not None and np.isfinite(after.outside[0]).all()
+    for name in ("margin", "probability", "predicted", "outside"):
+        assert np.array_equal(getattr(after, name), getattr(whole, name)), name

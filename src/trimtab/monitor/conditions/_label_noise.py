@@ -14,6 +14,7 @@ enough; the floor is the estimate. Rows that were learnt by heart lower it, so t
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,7 @@ MOST_EPOCHS = 5
 # Share of the rows that go against their label above which the model has not learnt enough to say (more than two
 # classes start far above), and below which it knows nearly all rows by heart. Our choice.
 MOST_AGAINST, LEAST_AGAINST = 0.45, 0.02
+MOST_AGAINST_OUTSIDE = 0.65
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Noise:
         epoch: index of the epoch that it is from.
         against: share of the rows that went against their label in that epoch.
         rows: rows that it is from.
-        confirmed: whether another epoch has its interval above `CONFIRMED_LOW` too, or there are two classes: with
-            more, one epoch of a model that has just begun to learn can look like wrong labels.
+        confirmed: whether another epoch has its interval above `CONFIRMED_LOW` too: one epoch of a model that has just
+            begun to learn can look like wrong labels.
     """
 
     share: float
@@ -130,25 +132,52 @@ def estimate_noise(rows: RowRecord) -> Noise | None:
     if not certain:
         return max(found, key=lambda noise: noise.share, default=None)
     others = [noise for noise in found if noise is not certain[-1] and noise.low >= CONFIRMED_LOW]
-    return replace(certain[-1], confirmed=bool(others) or _classes(rows) == 2)
+    return replace(certain[-1], confirmed=bool(others))
+
+
+def outside_noise(rows: RowRecord) -> Noise | None:
+    """The estimate from what a classifier of the other rows says of each; None where that is not known.
+
+    None of its rows were learnt by heart. With many classes the choice is seldom sure, and the floor takes in some of
+    the rows that are merely hard: it is too high by up to a tenth there.
+    """
+    margin, sure, _ = rows.outside.astype(np.float64)
+    known = np.isfinite(margin)
+    if known.sum() < FEWEST_ROWS:
+        return None
+    against = margin[known] < 0
+    if float(against.mean()) > MOST_AGAINST_OUTSIDE:
+        return None
+    share, low, high, gain = floor_of(sure[known], against, _classes(rows))
+    return Noise(share, low, high, gain, 0, float(against.mean()), int(known.sum()))
 
 
 def suspicion(rows: RowRecord, epochs: list[int]) -> NDArray[np.float64]:
-    """How much each row's label goes against the model: minus its mean margin over the epochs, `[rows]`.
+    """How much each row's label goes against the model, `[rows]`: the larger, the more.
 
-    That is the area under the margin (Pleiss et al. 2020, arXiv 2001.10528), with the margins of each epoch divided by
-    their median size, since they grow as training goes on.
+    Where the view from outside is known, minus its margin; besides, minus the mean margin over the epochs, which is the
+    area under the margin (Pleiss et al. 2020, arXiv 2001.10528). Margins of one source are divided by their median
+    size: those of training grow as it goes on.
     """
-    margin = rows.margin[epochs].astype(np.float64)
-    scale = np.nanmedian(np.abs(margin), axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        scaled = np.clip(margin / np.maximum(scale, 1e-9), -5, 5)
-    return np.nan_to_num(-np.nanmean(scaled, axis=0), nan=-5.0)
+    sources = [rows.margin[epoch].astype(np.float64) for epoch in epochs]
+    known = np.isfinite(rows.outside[0])
+    if known.any():
+        # As much as all epochs together.
+        sources += [rows.outside[0].astype(np.float64)] * max(1, len(epochs))
+    if not sources:
+        return np.full(len(rows.labels), -5.0)
+    margin = np.stack(sources)
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        scale = np.nanmedian(np.abs(margin), axis=1, keepdims=True)
+        scaled = np.clip(margin / np.maximum(np.nan_to_num(scale, nan=1.0), 1e-9), -5, 5)
+        return np.nan_to_num(-np.nanmean(scaled, axis=0), nan=-5.0)
 
 
 def suggested_labels(rows: RowRecord, epochs: list[int]) -> NDArray[np.int64]:
     """The class that the model chose most often beside the row's own, `[rows]`; -1 where it never chose another."""
-    predicted = np.where(rows.predicted[epochs] == rows.labels, -1, rows.predicted[epochs]).astype(np.int64)
+    choices = np.concatenate([rows.predicted[epochs], np.nan_to_num(rows.outside[2:], nan=-1).astype(np.int32)])
+    predicted = np.where(choices == rows.labels, -1, choices).astype(np.int64)
     result = np.full(len(rows.labels), -1, np.int64)
     for row in np.flatnonzero((predicted >= 0).any(axis=0)).tolist():
         others = predicted[:, row]

@@ -20,6 +20,10 @@ SURE_OF_LOSS = 0.95
 # Recall on training rows above that on validation rows, from which on rows were learnt by heart.
 BY_HEART = 0.15
 SURE_BY_HEART = 0.999
+# Training rows that prove something where nobody looked from outside; and standard errors of the share of the largest
+# class by which a classifier of the other rows must be better to show a relation. Our choice.
+FEWEST_ROWS = 150
+RELATED_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ def learns_nothing_general(trace: Trace) -> Nothing | None:
     """What shows that training rows are known by heart while validation stays at chance; None where that is not so."""
     known = [(evaluation, *_mean_recall(evaluation)) for evaluation in trace.evaluations]
     known = [found for found in known if found[1].known and found[2] >= 2]
+    if not _may_be_unrelated(trace):
+        return None
     first = next((place for place, found in enumerate(known) if _by_heart(trace, found[0])), None)
     if first is None or _below_guessing(trace) >= SURE_OF_LOSS:
         return None
@@ -62,6 +68,20 @@ def learns_nothing_general(trace: Trace) -> Nothing | None:
         return None
     held_in, accuracy = evaluation.held_in["accuracy"], evaluation.values["accuracy"]
     return Nothing(recall, chance, evaluation.step, held_in, accuracy, sure)
+
+
+def _may_be_unrelated(trace: Trace) -> bool:
+    """Whether the labels may have no relation to the rows: a classifier of the other rows does not find one.
+
+    Where nobody looked from outside, few rows are no proof: a weak model learns them by heart, too.
+    """
+    rows = trace.rows
+    known = np.zeros(0, bool) if rows is None else np.isfinite(rows.outside[0])
+    if rows is None or not known.any():
+        return (trace.facts.rows.get("train") or 0) >= FEWEST_ROWS
+    hits = float((rows.outside[0][known] > 0).mean())
+    majority = float(np.bincount(rows.labels[known]).max() / known.sum())
+    return hits <= majority + RELATED_ERRORS * share_error(majority, float(known.sum()))
 
 
 def _by_heart(trace: Trace, evaluation: Evaluation) -> bool:

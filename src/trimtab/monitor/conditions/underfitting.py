@@ -43,8 +43,8 @@ class Underfitting(Condition):
         "is below 0.6 and their loss above 60 % of that of guessing, both beyond noise, with a gap to the validation "
         "rows below 15 % of it (`act` where the skill is below 0.3); too little trains where a strategy trains less "
         "than 5 % of the parameters, else there were too few steps where the loss still fell in the last "
-        "third, or nothing was learned in fewer than 60 steps of ordinary size (nothing is said where updates are tiny, "
-        "or nothing was learned in longer); or a trained baseline is better than the model, beyond its interval."
+        "third, or nothing was learned in fewer than 60 steps of ordinary size (nothing is said where updates are "
+        "tiny, or nothing was learned in longer); or a trained baseline is better than the model, beyond its interval."
     )
     source = "Deep Learning Tuning Playbook (training curves); comparison with baselines: our rule"
     needs = ("held_in", "class_rows")

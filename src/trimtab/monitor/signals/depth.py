@@ -19,6 +19,8 @@ from trimtab.monitor.findings import round_significant
 SAMPLES = 100
 APART = 4
 FIRST_STEPS = 5
+# Rows that the noise of the gradient is measured on at least; steps with fewer are taken together.
+FEWEST_ROWS = 8
 # Elements of a tensor that stand for it: so many runs of so many neighbours.
 RUNS, RUN_LENGTH = 8, 512
 # Products of a classifier that takes several places of a row (decoders) are summed a row where they are no more.
@@ -114,8 +116,7 @@ class DepthSignals(StepHook):
         if self._tensors:
             self.tell(blocks=_short(self._fields), noise=self._take_noise(), **self._memory())
         self._tensors = {}
-        self._noise = _Noise()
-        self._armed = self.is_sampled(step + 1)
+        self._armed = self.is_sampled(step + 1) or 0 < self._noise.rows < FEWEST_ROWS
 
     def close(self) -> None:
         """Take the hook off the model."""
@@ -156,8 +157,9 @@ class DepthSignals(StepHook):
 
     def _take_noise(self) -> dict[str, float] | None:
         noise = self._noise
-        if noise.total is None or noise.rows < 2:
+        if noise.total is None or noise.rows < FEWEST_ROWS:
             return None
+        self._noise = _Noise()
         count = noise.rows
         squares, mean_square = float(sum(noise.pending)), float((noise.total / count).square().sum())
         variance = (squares - count * mean_square) / (count - 1)

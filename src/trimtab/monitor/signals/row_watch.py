@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from trimtab.core.hooks import StepHook
 from trimtab.data.batching import Batch
 from trimtab.monitor.rows import RowRecord
+from trimtab.monitor.signals.features import FEWEST_ROWS, FeatureWatch, outside_view
 from trimtab.tasks.base import ClassificationTask
 from trimtab.training.objective import Forward, Objective
 
 # Logits that wait to be reduced: few enough to stay small, many enough that one reduction serves many steps.
 MOST_WAITING = 1 << 20
+
+# Parts of the record that a checkpoint keeps.
+KEPT = ("margin", "probability", "predicted", "outside")
+# Share of the rows that must have been met for the first epoch to count as over.
+WHOLE_EPOCH = 0.9
 
 _Piece = tuple[int, np.ndarray, torch.Tensor, torch.Tensor]
 
@@ -33,6 +41,7 @@ class RowWatch:
         record: takes the values.
         steps_per_epoch: optimizer steps of an epoch.
         accelerator: whose processes share the rows.
+        features: catches the features of rows in the first epoch; None for none.
     """
 
     def __init__(
@@ -42,12 +51,14 @@ class RowWatch:
         record: RowRecord,
         steps_per_epoch: int,
         accelerator: Accelerator,
+        features: FeatureWatch | None = None,
     ) -> None:
         self.objective = objective
         self.task = task
         self.record = record
         self.steps_per_epoch = steps_per_epoch
         self.accelerator = accelerator
+        self.features = features
         self._waiting: list[_Piece] = []
         self._size = 0
 
@@ -57,6 +68,8 @@ class RowWatch:
 
         def watched(inputs: dict[str, torch.Tensor]) -> Any:
             outputs = forward(inputs)
+            if not passed and self.features is not None and step <= self.steps_per_epoch and not self.features.done:
+                self.features.note(batch)
             passed.append(outputs)
             return outputs
 
@@ -66,12 +79,13 @@ class RowWatch:
             self._waiting.append(((step - 1) // self.steps_per_epoch, batch.rows, logits, batch.labels))
             self._size += logits.numel()
             if self._size > MOST_WAITING:
-                self._reduce()
+                self.reduce()
         return loss
 
     def save(self, path: Path) -> None:
         """Write the record, with the rows of all processes; every process must call this."""
-        self._reduce()
+        self.reduce()
+        self._look_from_outside()
         if self.accelerator.num_processes > 1:
             for margin, probability, predicted in gather_object(
                 [(self.record.margin, self.record.probability, self.record.predicted)]
@@ -84,7 +98,18 @@ class RowWatch:
             path.parent.mkdir(exist_ok=True)
             self.record.save(path)
 
-    def _reduce(self) -> None:
+    def _look_from_outside(self) -> None:
+        """Once the first epoch is over, see what the other rows say of each."""
+        if self.features is None or self.features.done or self.record.seen_share(0) < WHOLE_EPOCH:
+            return
+        rows, vectors = self.features.take()
+        labels = self.record.labels[rows]
+        if len(rows) < FEWEST_ROWS or not np.isfinite(vectors).all() or len(np.unique(labels)) < 2:
+            return
+        margin, sure, choice = outside_view(vectors, labels, len(self.task.labels))
+        self.record.outside[:, rows] = np.stack([margin, sure, choice])
+
+    def reduce(self) -> None:
         """Take margins and probabilities from the logits that wait."""
         for epoch in sorted({piece[0] for piece in self._waiting}):
             pieces = [piece for piece in self._waiting if piece[0] == epoch]
@@ -98,6 +123,36 @@ class RowWatch:
                 self.record.predicted[epoch, rows] = logits.argmax(dim=1).cpu().numpy()
         self._waiting.clear()
         self._size = 0
+
+
+class RowMemory(StepHook):
+    """Makes the record of the rows a part of checkpoints, so that a resumed run knows what it had seen, and no more.
+
+    Args:
+        record: of the rows.
+        features: what catches features in the first epoch; None for none.
+    """
+
+    def __init__(self, record: RowRecord, features: FeatureWatch | None) -> None:
+        super().__init__("rows")
+        self.record = record
+        self.features = features
+        self.before_saving: Callable[[], object] = lambda: None
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The record, and the features while they are being caught."""
+        self.before_saving()
+        kept = {name: torch.from_numpy(getattr(self.record, name)) for name in KEPT}
+        return {**kept, **(self.features.tensors() if self.features is not None else {})}
+
+    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take both back; nothing where the checkpoint has none, as one of an older version."""
+        if all(name in tensors and tensors[name].shape == getattr(self.record, name).shape for name in KEPT):
+            for name in KEPT:
+                getattr(self.record, name)[...] = tensors[name].numpy()
+        if self.features is not None:
+            self.features.load_tensors(tensors)
+            self.features.done = bool(np.isfinite(self.record.outside).any())
 
 
 def margins(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
