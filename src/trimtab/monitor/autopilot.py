@@ -368,16 +368,3 @@ def verdict(pending: Pending, *, higher_is_better: bool, is_last: bool) -> bool 
     if gain >= -noise and any(falls) and due:
         return True
     return False if due else None
-
-
-def rules_table() -> list[str]:
-    """The rules as lines of a Markdown table, for the documents."""
-    lines = ["| action | findings (`act`) | what it does | besides | helped when |", "| --- | --- | --- | --- | --- |"]
-    for rule in (*BEFORE_TRAINING, *RULES):
-        names = ", ".join(f"`{name}`" for name in rule.findings)
-        aim = "the validation rows are better" if rule.aim == "better" else "they are no worse"
-        measured = "is not measured" if not rule.changes else aim
-        when = "before training" if rule in BEFORE_TRAINING else "while training"
-        lines.append(f"| `{rule.remedy}`, {when} | {names} | {rule.does} | {rule.when} | {measured} |")
-    lines += [f"| none | `{name}` | {why} | | |" for name, why in ADVICE_ONLY.items()]
-    return lines

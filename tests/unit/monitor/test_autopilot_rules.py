@@ -18,7 +18,6 @@ from trimtab.monitor.autopilot import (
     Pending,
     State,
     decide,
-    rules_table,
     standard_error,
     verdict,
 )
@@ -210,9 +209,5 @@ def test_the_memory_survives_json() -> None:
 def test_every_rule_can_be_applied_and_names_conditions_that_exist() -> None:
     for rule in RULES:
         assert not rule.changes or callable(getattr(Steering, f"_{rule.changes}"))
-    table = rules_table()
-    assert all(any(f"`{rule.remedy}`" in line for line in table) for rule in (*RULES, *BEFORE_TRAINING))
-    assert all(any(name in line for line in table) for name in ADVICE_ONLY)
-    known = set(CONDITIONS.names())
-    wanted = {name for rule in (*RULES, *BEFORE_TRAINING) for name in rule.findings}
-    assert wanted <= known, wanted - known
+    wanted = {name for rule in (*RULES, *BEFORE_TRAINING) for name in rule.findings} | set(ADVICE_ONLY)
+    assert wanted <= set(CONDITIONS.names())
