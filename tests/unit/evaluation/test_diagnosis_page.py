@@ -113,7 +113,9 @@ def test_the_gap_is_the_difference_of_like_with_like() -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [Trace(), make_trace([0.5]), make_trace([float("nan")] * 3), make_trace([None, None])], ids=str
+    "record",
+    [Trace(), make_trace([0.5]), make_trace([float("nan")] * 3), make_trace([None, None])],
+    ids=["empty", "one step", "NaN", "skipped"],
 )
 def test_scant_records_give_a_page(record: Trace) -> None:
     page = render_diagnosis(record, [], "x")
