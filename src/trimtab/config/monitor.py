@@ -26,5 +26,5 @@ class MonitorSection(Section):
     sample_rows: Annotated[int, Field(ge=8)] | Auto = Field(
         AUTO,
         description="Training rows on which the loss is measured in evaluation mode at each evaluation; `auto` takes "
-        "3 % of them, 64 to 512.",
+        "2 % of them, 64 to 512.",
     )

@@ -219,7 +219,7 @@ def _sample(parts: Parts) -> np.ndarray:
     """The training rows on which the loss is measured, in a random order."""
     count = len(parts.examples["train"])
     wanted = parts.recipe.monitor.sample_rows
-    size = min(512, max(64, round(0.03 * count))) if wanted == AUTO or isinstance(wanted, str) else wanted
+    size = min(512, max(64, round(0.02 * count))) if wanted == AUTO or isinstance(wanted, str) else wanted
     return stream(parts.recipe.seed, "held-in sample").permutation(count)[: min(size, count)]
 
 

@@ -24,14 +24,14 @@ from trimtab.monitor.conditions._series import Floats
 from trimtab.monitor.rows import RowRecord
 
 FLOORS = np.array([0.0, 0.0025, 0.005, *np.arange(0.01, 0.41, 0.01)])
-SLOPES = np.exp(np.linspace(np.log(0.1), np.log(15.0), 40))
+SLOPES = np.exp(np.linspace(np.log(0.1), np.log(15.0), 24))
 # Half of the 95 % quantile of chi-squared with one degree of freedom: how far the log-likelihood may fall.
 FALL_95 = 1.92
 # The step of float16 below 1: probabilities nearer to 1 are kept as 1.
 SMALLEST_HALF = 5e-4
 # Lower end of the interval of a second epoch that confirms the first (our choice).
 CONFIRMED_LOW = 0.02
-MOST_ROWS = 4_000
+MOST_ROWS = 1_000
 FEWEST_ROWS = 50
 # Epochs that are looked at, after the first: there the model has met each row once, and later it knows rows by heart.
 MOST_EPOCHS = 5

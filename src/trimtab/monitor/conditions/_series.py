@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -148,18 +149,14 @@ def slope(steps: Floats, values: Floats) -> Estimate:
 
 def smoothed(values: Floats, window: int) -> Floats:
     """Median of each value and the `window` - 1 before it, `[n]`; NaN where none of them is finite."""
-    values = np.asarray(values, np.float64)
-    return np.asarray([median(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)], np.float64)
+    rolling = pd.Series(np.where(np.isfinite(values), values, np.nan)).rolling(window, min_periods=1)
+    return rolling.median().to_numpy(np.float64)
 
 
 def averaged(values: Floats, decay: float) -> Floats:
     """Exponential moving average from the first finite value on, `[n]`; NaN before it. NaN values change nothing."""
-    result, current = np.full(len(values), np.nan), math.nan
-    for index, value in enumerate(values):
-        if math.isfinite(value):
-            current = float(value) if math.isnan(current) else decay * current + (1 - decay) * float(value)
-        result[index] = current
-    return result
+    known = pd.Series(np.where(np.isfinite(values), values, np.nan))
+    return known.ewm(alpha=1 - decay, adjust=False, ignore_na=True).mean().to_numpy(np.float64)
 
 
 def since(steps: Floats, holds: Sequence[bool] | NDArray[np.bool_]) -> int | None:

@@ -152,6 +152,8 @@ def _risen(trace: Trace) -> Iterable[Finding]:
     curve = training_curve(trace)
     if len(curve) < FEWEST_STEPS or curve.start <= 0:
         return
+    if curve.end.value <= min(FAR_ABOVE, LOST) * curve.start:
+        return
     far = curve.end.above(FAR_ABOVE * curve.start)
     smooth = curve.smooth
     lowest = float(np.nanmin(smooth[curve.window - 1 :]))

@@ -48,6 +48,8 @@ class LossSpikes(Condition):
         if len(curve) < FEWEST_STEPS or curve.start <= 0:
             return
         scores = _scores(trace, curve)
+        if not (scores > SCORE).any():
+            return
         spikes = np.flatnonzero((scores > SCORE) & _gradient_stands_out(trace, curve))
         if not len(spikes):
             return
@@ -90,13 +92,14 @@ def _scores(trace: Trace, curve: TrainingCurve) -> Floats:
     rows = median(weights)
     rows = rows if math.isfinite(rows) and rows >= 1 else float(trace.facts.batch_size or 8)
     scores = np.zeros(len(curve))
-    for index in range(5, len(curve)):
+    high = np.flatnonzero(curve.losses > curve.start + 2 * curve.start_error)
+    for index in high[high >= 5].tolist():
         before = curve.losses[max(0, index - WINDOW) : index]
         middle = max(float(np.median(before)), 0.0)
         # A mean over few rows, of which one in a while is wrong, is no normal variable: at least that variance.
         deviation = max(spread(before), math.sqrt(COST * middle / rows), LEAST_ERROR * curve.start)
         rise = curve.losses[index] - middle
-        if rise > RISE * curve.start and curve.losses[index] > curve.start + 2 * curve.start_error:
+        if rise > RISE * curve.start:
             scores[index] = rise / deviation
     return scores
 

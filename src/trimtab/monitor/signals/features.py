@@ -111,11 +111,17 @@ def leave_one_out(features: Floats, labels: NDArray[np.int64], classes: int) -> 
     wanted = np.eye(classes)[labels]
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0) / np.sqrt(features.shape[1])
-    left, values, _ = np.linalg.svd(np.column_stack([scaled, np.ones(len(scaled))]), full_matrices=False)
+    design = np.column_stack([scaled, np.ones(len(scaled))])
+    # By the smaller of the two Gram matrices, which takes a fraction of the time of a singular value decomposition.
+    wide = design.shape[1] > len(design)
+    squares, basis = np.linalg.eigh(design @ design.T if wide else design.T @ design)
+    kept = squares > 1e-10 * squares[-1]
+    squares, basis = squares[kept], basis[:, kept]
+    left = basis if wide else design @ basis / np.sqrt(squares)
     projected = left.T @ wanted
     best, least = wanted, np.inf
     for penalty in PENALTIES:
-        shrunk = values**2 / (values**2 + penalty)
+        shrunk = squares / (squares + penalty)
         own = (left**2 @ shrunk)[:, None]
         scores = ((left * shrunk) @ projected - own * wanted) / np.maximum(1 - own, 1e-9)
         error = float(((scores - wanted) ** 2).mean())
