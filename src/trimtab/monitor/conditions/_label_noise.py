@@ -52,6 +52,7 @@ class Noise:
         epoch: index of the epoch that it is from.
         against: share of the rows that went against their label in that epoch.
         rows: rows that it is from.
+        classes: how many there are.
         confirmed: whether another epoch has its interval above `CONFIRMED_LOW` too: one epoch of a model that has just
             begun to learn can look like wrong labels.
     """
@@ -63,6 +64,7 @@ class Noise:
     epoch: int
     against: float
     rows: int
+    classes: int
     confirmed: bool = True
 
 
@@ -126,7 +128,7 @@ def estimate_noise(rows: RowRecord) -> Noise | None:
         sure, against = sureness(rows, epoch)
         step = -(-len(sure) // MOST_ROWS)
         share, low, high, gain = floor_of(sure[::step], against[::step], _classes(rows))
-        found.append(Noise(share, low, high, gain, epoch, float(against.mean()), len(sure[::step])))
+        found.append(Noise(share, low, high, gain, epoch, float(against.mean()), len(sure[::step]), _classes(rows)))
     highest = max((noise.low for noise in found), default=0.0)
     certain = [noise for noise in found if highest > 0 and noise.low >= highest / 2]
     if not certain:
@@ -149,7 +151,7 @@ def outside_noise(rows: RowRecord) -> Noise | None:
     if float(against.mean()) > MOST_AGAINST_OUTSIDE:
         return None
     share, low, high, gain = floor_of(sure[known], against, _classes(rows))
-    return Noise(share, low, high, gain, 0, float(against.mean()), int(known.sum()))
+    return Noise(share, low, high, gain, 0, float(against.mean()), int(known.sum()), _classes(rows))
 
 
 def suspicion(rows: RowRecord, epochs: list[int]) -> NDArray[np.float64]:

@@ -28,8 +28,10 @@ from trimtab.monitor.trace import Trace
 # of no wrong label. Calibrated by benchmarks/doctor: without planted labels the likelihood was 5.6 at most.
 ACT_SHARE, ACT_LOW = 0.12, 0.08
 WARN_SHARE, WARN_LOW, WARN_GAIN = 0.04, 0.01, 6.0
-# From outside (a classifier of the other rows): lower ends. Calibrated by benchmarks/doctor.
-ACT_OUTSIDE, WARN_OUTSIDE, INFO_OUTSIDE = 0.15, 0.08, 0.05
+# From outside (a classifier of the other rows): lower ends for `act`, `warning` and `info`. Calibrated by
+# benchmarks/doctor: without planted labels it was 0 in all runs of two classes, and 0.06 at most with more.
+OUTSIDE_OF_TWO, OUTSIDE_OF_MORE = (0.10, 0.01, 0.01), (0.15, 0.08, 0.05)
+GAIN_OUTSIDE = 2.0
 LISTED = 100
 EXCERPT = 160
 SMOOTHING = 0.1
@@ -43,9 +45,10 @@ class SuspectLabels(Condition):
     rule = (
         "the share of training rows that go against a classifier of the other rows (ridge regression left one out, on "
         "the features of the first epoch), however sure that is, has a 95 % interval above 0.15 (`act`), 0.08 "
-        "(`warning`) or 0.05 (`info`); or, between the second and the sixth epoch, the share that go against the model "
-        "itself is 0.12 or more, above 0.08 in its interval and confirmed by another epoch (`act`), or 0.04 or more "
-        "and above 0.01 (`warning`), with a log-likelihood of 6 or more above that of none"
+        "(`warning`) or 0.05 (`info`), with two classes above 0.10 (`act`) or 0.01 (`warning`); or, between the second "
+        "and the sixth epoch, the share that go against the model itself is 0.12 or more, above 0.08 in its interval "
+        "and confirmed by another epoch (`act`), or 0.04 or more and above 0.01 (`warning`), with a log-likelihood of "
+        "6 or more above that of none"
     )
     source = (
         "area under the margin: Pleiss et al. 2020, arXiv 2001.10528; label noise by confident errors: Northcutt et "
@@ -58,14 +61,8 @@ class SuspectLabels(Condition):
         if trace.rows is None or learns_nothing_general(trace) is not None:
             return
         inside, outside = estimate_noise(trace.rows), outside_noise(trace.rows)
-        grades = [
-            (severity, noise, view)
-            for view, noise, severity in (
-                ("outside", outside, _from_outside(outside)),
-                ("inside", inside, _from_inside(inside)),
-            )
-            if noise is not None and severity is not None
-        ]
+        views = (("outside", outside, _from_outside(outside)), ("inside", inside, _from_inside(inside)))
+        grades = [(grade, noise, view) for view, noise, grade in views if noise is not None and grade is not None]
         if not grades:
             return
         severity, noise, view = max(grades, key=lambda grade: SEVERITIES.index(grade[0]))
@@ -99,9 +96,10 @@ class SuspectLabels(Condition):
 
 
 def _from_outside(noise: Noise | None) -> Severity | None:
-    if noise is None or noise.low < INFO_OUTSIDE:
+    if noise is None or noise.gain < GAIN_OUTSIDE:
         return None
-    return "act" if noise.low >= ACT_OUTSIDE else "warning" if noise.low >= WARN_OUTSIDE else "info"
+    act, warn, tell = OUTSIDE_OF_TWO if noise.classes == 2 else OUTSIDE_OF_MORE
+    return "act" if noise.low >= act else "warning" if noise.low >= warn else "info" if noise.low >= tell else None
 
 
 def _from_inside(noise: Noise | None) -> Severity | None:
