@@ -34,14 +34,14 @@ def _found(trace: Trace) -> list[Finding]:
 def test_noise_that_holds_the_loss_up_is_a_warning() -> None:
     (found,) = _found(_trace(STANDING, 640.0))
     assert found.severity == "warning"
-    assert found.change == {"training.gradient_accumulation_steps": 8}
+    assert found.change == {"training.gradient_accumulation_steps": 16}
     assert found.evidence["noise_scale"] == pytest.approx(640, rel=0.1)
     assert "head" in found.message
 
 
 def test_accumulation_that_is_there_is_multiplied() -> None:
     (found,) = _found(_trace(STANDING, 640.0, recipe={"training.gradient_accumulation_steps": 2}))
-    assert found.change == {"training.gradient_accumulation_steps": 16}
+    assert found.change == {"training.gradient_accumulation_steps": 32}
 
 
 def test_a_loss_that_falls_all_the_same_makes_it_good_to_know() -> None:

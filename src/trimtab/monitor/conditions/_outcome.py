@@ -20,8 +20,8 @@ SURE_OF_LOSS = 0.95
 # Recall on training rows above that on validation rows, from which on rows were learnt by heart.
 BY_HEART = 0.15
 SURE_BY_HEART = 0.999
-# Training rows that prove something where nobody looked from outside; and standard errors of the share of the largest
-# class by which a classifier of the other rows must be better to show a relation. Our choice.
+# Training rows from which on anything is proved; and standard errors of the share of the largest class by which a
+# classifier of the other rows must be better to show a relation. Our choice.
 FEWEST_ROWS = 150
 RELATED_ERRORS = 2.0
 
@@ -73,12 +73,14 @@ def learns_nothing_general(trace: Trace) -> Nothing | None:
 def _may_be_unrelated(trace: Trace) -> bool:
     """Whether the labels may have no relation to the rows: a classifier of the other rows does not find one.
 
-    Where nobody looked from outside, few rows are no proof: a weak model learns them by heart, too.
+    Few rows are no proof: a weak model learns them by heart, too.
     """
     rows = trace.rows
+    if (trace.facts.rows.get("train") or 0) < FEWEST_ROWS:
+        return False
     known = np.zeros(0, bool) if rows is None else np.isfinite(rows.outside[0])
     if rows is None or not known.any():
-        return (trace.facts.rows.get("train") or 0) >= FEWEST_ROWS
+        return True
     hits = float((rows.outside[0][known] > 0).mean())
     majority = float(np.bincount(rows.labels[known]).max() / known.sum())
     return hits <= majority + RELATED_ERRORS * share_error(majority, float(known.sum()))

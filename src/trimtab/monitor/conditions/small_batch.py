@@ -14,9 +14,8 @@ from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
 from trimtab.monitor.trace import Trace, number
 
-# Gradient noise scale over the rows of a step. Around 1, a step is as good as it gets for its cost (arXiv 1812.06162,
-# section 2); far above, steps mostly follow noise. How far is our choice.
-FAR = 10.0
+# Times the rows of a step that the scale must be. Calibrated by benchmarks/doctor: 4.2 at most in healthy runs.
+FAR = 5.0
 # Standard errors by which |G|² is raised before it is divided by: its estimates are wide, and may be negative.
 ERRORS = 2.0
 FEWEST_SAMPLES, FEWEST_STEPS = 8, 20
@@ -36,9 +35,9 @@ class SmallBatch(Condition):
     title = "Batch too small"
     rule = (
         "The gradient noise scale, measured at the head's last linear layer and taken at the low end of its interval, "
-        "is above 10 times the rows of a step, or a step has at most 4 rows and losses scatter by 0.3 of the first. A "
+        "is above 5 times the rows of a step, or a step has at most 4 rows and losses scatter by 0.3 of the first. A "
         "warning where the loss of the second half of the steps no longer surely falls and is above 0.3 of the first, "
-        "else good to know."
+        "or a step that noisy has at most 4 rows; else good to know."
     )
     source = "Gradient noise scale: McCandlish et al. 2018, arXiv 1812.06162; thresholds of our own"
     needs = ("steps", "batch_rows")
@@ -59,7 +58,7 @@ class SmallBatch(Condition):
         stands = falls < SURE and curve.end.above(LEFT * curve.start) > SURE
         if jumps and not noisy and not stands:
             return
-        yield _finding(trace, curve, rows, scale, lowest, noisy, stands, falls)
+        yield _finding(trace, curve, rows, scale, lowest, noisy, stands or (noisy and rows <= FEW_ROWS), falls)
 
 
 def noise_scale(trace: Trace) -> tuple[float, float]:
@@ -103,7 +102,7 @@ def _finding(
         name="small_batch",
         severity="warning" if stands else "info",
         message=f"Steps of {rows:.0f} rows are small: {told}"
-        + (", and the loss no longer surely falls." if stands else "; the loss falls all the same."),
+        + (", and the loss no longer surely falls." if falls < SURE else "; the loss falls all the same."),
         since=int(curve.steps[len(curve) // 2]),
         evidence={
             "noise_scale": scale,

@@ -22,7 +22,7 @@ LEAST_LOSS = 0.60
 # Gap between validation and training loss, as a share of the loss of guessing, from which on it is another fault.
 LARGEST_GAP = 0.15
 # Sureness of skill and of a fall, and the share by which the loss has to have fallen in the last third of the run.
-SURE, SURE_FALL, LEAST_FALL = 0.975, 0.95, 0.05
+SURE, SURE_TO_ACT, SURE_FALL, LEAST_FALL = 0.95, 0.975, 0.95, 0.05
 # Where only so few of the parameters below the head train, what they can express is the limit (our choice).
 LITTLE, SMALL_STRATEGIES = 0.05, ("bitfit", "ia3", "prefix", "prompt", "vera")
 # Updates below this share of their usual size are a matter of the learning rate.
@@ -96,7 +96,7 @@ def _finding(
         said = f"{said}, and {beaten}" if is_low else f"{beaten[0].upper()}{beaten[1:]}"
     return Finding(
         "underfitting",
-        "act" if skill.below(NO_SKILL) >= SURE else "warning",
+        "act" if skill.below(NO_SKILL) >= SURE_TO_ACT else "warning",
         f"{said}: {reason}.",
         since=int(losses.steps[last]),
         evidence=evidence,
