@@ -22,7 +22,7 @@ from trimtab.core.events import read_events
 from trimtab.core.registry import STRATEGIES
 from trimtab.evaluation.svg import Series, line_chart
 from trimtab.models.blocks import map_blocks
-from trimtab.pipeline import probe, train
+from trimtab.pipeline import doctor, probe
 from trimtab.regularization.penalties import l2_sp_penalty
 from trimtab.strategies.base import Stage, TrainingPlan
 from trimtab.training.session import Judgement
@@ -142,7 +142,9 @@ def test_a_plateau_takes_at_least_its_evaluations() -> None:
 def test_stages_that_never_began_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A metric that gets better all the time never ends a stage that waits for a plateau."""
     values = itertools.count(0.1, 0.01)
-    monkeypatch.setattr(train, "judge", lambda parts: Judgement("macro_f1", next(values), True, {"loss": 1.0}))
+    monkeypatch.setattr(
+        doctor, "judge", lambda parts, held_in: Judgement("macro_f1", next(values), True, {"loss": 1.0})
+    )
     run = Path("waiting")
     arguments = (*settings("strategy.probe_unit=plateau", "strategy.probe_length=1"), "--epochs", "4")
     outcome = trimtab(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,12 @@ class StepHook:
 
     Args:
         name: names its values in the record and its tensors in a checkpoint; unique among the hooks of a run.
+
+    Attributes:
+        watches_only: whether it leaves gradients and weights alone, so that it does not matter how they are laid out.
     """
+
+    watches_only: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         self.name = name

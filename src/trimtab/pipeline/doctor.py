@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from trimtab.config.recipe import AUTO
 from trimtab.core.events import EventLog, read_events
 from trimtab.core.files import write_json
 from trimtab.core.runs import RunDirectory
@@ -217,9 +216,9 @@ class LiveDoctor:
 
 def _sample(parts: Parts) -> np.ndarray:
     """The training rows on which the loss is measured, in a random order."""
-    count = len(parts.examples["train"])
-    wanted = parts.recipe.monitor.sample_rows
-    size = min(512, max(64, round(0.02 * count))) if wanted == AUTO or isinstance(wanted, str) else wanted
+    count, size = len(parts.examples["train"]), parts.recipe.monitor.sample_rows
+    if isinstance(size, str):
+        raise ValueError("monitor.sample_rows is still 'auto': the recipe was not resolved")
     return stream(parts.recipe.seed, "held-in sample").permutation(count)[: min(size, count)]
 
 

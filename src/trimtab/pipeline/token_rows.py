@@ -62,7 +62,7 @@ def _fits(parts: Parts) -> bool:
         and not recipe.augmentation.text_operations
         and type(examples).at_epoch is Examples.at_epoch
         and type(parts.objective) in (TaskObjective, CriterionObjective)
-        and not (parts.hooks or parts.plan.masks or parts.plan.stages)
+        and not (any(not hook.watches_only for hook in parts.hooks) or parts.plan.masks or parts.plan.stages)
         and parts.loaded.new_rows is None
         # Of an architecture that is not known, who could say what else reads the table; a decoder reads other tokens.
         and not parts.loaded.blocks.inferred

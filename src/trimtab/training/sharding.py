@@ -124,8 +124,9 @@ def _model_problems(model: nn.Module, blocks: Blocks, plan: TrainingPlan, hooks:
         yield "The strategy trains single elements of a parameter."
     if hasattr(model, "peft_config"):
         yield "The strategy adds adapters (peft)."
-    if hooks:
-        yield f"These work on whole parameters in every step: {', '.join(hook.name for hook in hooks)}."
+    acting = [hook.name for hook in hooks if not hook.watches_only]
+    if acting:
+        yield f"These work on whole parameters in every step: {', '.join(acting)}."
     everything = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     tied = sorted(set(everything) - {name for name, _ in model.named_parameters()})
     if tied:

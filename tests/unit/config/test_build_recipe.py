@@ -318,7 +318,7 @@ def test_encodings_of_a_file(tmp_path: Path, encoding: str) -> None:
 def test_origins_that_make_no_sense(tmp_path: Path) -> None:
     file = write(tmp_path, "seed: 1\norigins:\n  seed: heaven\n  data.label: file\n")
     assert problems_of(file=file) == (
-        "origins.seed (my.yaml, line 3): found 'heaven'; allowed: default, inferred, file, flag, python.",
+        "origins.seed (my.yaml, line 3): found 'heaven'; allowed: default, inferred, file, flag, python, autopilot.",
         "origins.data.label (my.yaml, line 4): the recipe gives no such key.",
     )
     file = write(tmp_path, "seed: 1\norigins: 3\n")

@@ -64,6 +64,8 @@ class DepthSignals(StepHook):
         tell: called with the fields of the event.
     """
 
+    watches_only = True
+
     def __init__(
         self, model: nn.Module, blocks: Blocks, num_labels: int, total_steps: int, tell: Callable[..., object]
     ) -> None:

@@ -133,6 +133,8 @@ class RowMemory(StepHook):
         features: what catches features in the first epoch; None for none.
     """
 
+    watches_only = True
+
     def __init__(self, record: RowRecord, features: FeatureWatch | None) -> None:
         super().__init__("rows")
         self.record = record
