@@ -51,6 +51,7 @@ def test_no_value_stays_auto(bert: Path) -> None:
         "training.compile",
         "model.attention",
         "evaluation.metric",
+        "monitor.sample_rows",
     }
     assert set(parts.notes) == inferred
     assert values["optimizer.learning_rate"] == 2e-4  # narrow models take larger steps
