@@ -148,6 +148,7 @@ def test_recipe_tells_values_and_origins(place: Place) -> None:
         "model.attention": "inferred",
         "training.device": "inferred",
         "evaluation.metric": "inferred",
+        "monitor.sample_rows": "inferred",
         "evaluation.bootstrap_samples": "flag",
     }
     assert recipe["training"]["num_epochs"] == 2

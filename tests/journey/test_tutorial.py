@@ -123,7 +123,7 @@ def test_architecture_names_the_fields_of_every_event(walked: Path) -> None:
     rare |= {"extras"}  # of hooks that tell values
     # Of the doctor's findings, which a healthy run may not have.
     rare |= {"doctor", "data", "act", "by", "since", "change", "confidence", "source", "x_label", "none", "origin"}
-    actions |= {"condition_failed", "condition", "autopilot", "autopilot_effect", "remedy", "finding"}
+    actions |= {"condition_failed", "condition", "autopilot", "autopilot_effect", "autopilot_skip", "remedy", "finding"}
     actions |= {"helped", "undone"}
     within = {"grad_norm", "weight_norm", "update_ratio", "variance", "squared_norm", "loss_error", "error_confidence"}
     within |= {"loss", "predicted_entropy", "recall", "label_rows", "predicted"}
