@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trimtab.config.section import AUTO, Auto, Section, flag
 
@@ -28,3 +28,9 @@ class MonitorSection(Section):
         description="Training rows on which the loss is measured in evaluation mode at each evaluation; `auto` takes "
         "2 % of them, 64 to 512.",
     )
+
+    @model_validator(mode="after")
+    def _nothing_without_signals(self) -> MonitorSection:
+        if not self.signals and self.sample_rows != AUTO:
+            raise ValueError("sample_rows would do nothing while signals is false")
+        return self

@@ -167,16 +167,14 @@ def data_report(
     """
     splits = {name: frame for name, frame in dataset.splits.items() if len(frame)}
     labels = {name: _label_counts(frame, dataset.labels) for name, frame in splits.items()}
-    images: ImageStatistics | None = None
-    tokens: TokenStatistics | None = None
     if dataset.columns.image is not None:
         duplicates, images = image_duplicates(splits, seed, cache)
+        tokens = None
     else:
-        duplicates = text_duplicates(splits, seed, cache)
-        if tokenizer is not None:
-            tokens = counted_tokens(splits, tokenizer, max_length, seed, cache)
+        duplicates, images = text_duplicates(splits, seed, cache), None
+        tokens = None if tokenizer is None else counted_tokens(splits, tokenizer, max_length, seed, cache)
     rows = {name: len(frame) for name, frame in splits.items()}
-    found: list[DataFinding] = [
+    found = [
         *(findings.unknown_tokens(tokens, options, model_name) if tokens else ()),
         *(findings.long_texts(tokens) if tokens else ()),
         *(findings.unreadable_images(images) if images else ()),

@@ -78,11 +78,24 @@ def finish(
     diagnosis = diagnose({**result.to_dict(), "best_step": delivery.step})
     write_reports(run, _context(run, trained, result, scores, timer, kept, diagnosis))
     write_json(run.evaluation, {**result.to_dict(), "best_step": delivery.step, "seconds": timer.seconds})
+    _tell_end(run, events, step, result, retention, timer)
+    parts.accelerator.wait_for_everyone()
+
+
+def _tell_end(
+    run: RunDirectory,
+    events: EventLog,
+    step: int,
+    result: EvalResult,
+    retention: RetentionResult | None,
+    timer: Timer,
+) -> None:
+    """Write the last event of the record."""
     events.write(
         "end",
         step,
         run=str(run.path),
-        split=split,
+        split=result.split,
         metric=result.primary_metric,
         value=result.primary.value,
         verdict=result.verdict,
@@ -90,7 +103,6 @@ def finish(
         retention=None if retention is None else retention.summary,
         seconds=timer.seconds,
     )
-    parts.accelerator.wait_for_everyone()
 
 
 def _measure_retention(parts: Parts, events: EventLog, step: int) -> RetentionResult | None:

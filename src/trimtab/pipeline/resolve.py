@@ -61,7 +61,7 @@ def infer_values(
         chosen["training.device"] = (device.type, "the fastest device found")
     if recipe.evaluation.metric == AUTO:
         chosen["evaluation.metric"] = (task.primary_metric(AUTO), f"the metric of {task.name}")
-    if recipe.monitor.sample_rows == AUTO:
+    if recipe.monitor.signals and recipe.monitor.sample_rows == AUTO:
         rows = min(train_rows, 512, max(64, round(0.02 * train_rows)))
         chosen["monitor.sample_rows"] = (max(8, rows), "2 % of the training rows, 64 to 512")
     return chosen

@@ -121,6 +121,11 @@ class Trials:
                 "training.sharding: trials train a whole copy in each process.",
                 remedy="Leave training.sharding out of the trials; set it for the run itself.",
             )
+        if recipe.monitor.autopilot == "act":
+            raise RecipeError(
+                "monitor.autopilot: nothing acts in a trial, so that trials compare.",
+                remedy="Leave monitor.autopilot=act out of the trials; set it for the run itself.",
+            )
         notes = check_care(recipe, self.ground.task, self.ground.device)
         ground: Groundwork = replace(self.ground, recipe=recipe, strategy=strategy, care_notes=notes, retention=None)
         key = (recipe.strategy.name, strategy.extra_tokens)

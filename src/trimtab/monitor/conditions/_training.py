@@ -36,6 +36,18 @@ TYPICAL_RATIO = {"blocks": 1.5e-3, "head": 5e-2, "adapters": 5e-2}
 # Strategies that train small new or added tensors within the blocks.
 ADAPTERS = ("adalora", "bitfit", "ia3", "lora", "oft", "prefix", "prompt", "vera")
 
+# Conditions that follow where a model was blown up by its own steps.
+CONSEQUENCES = (
+    "underfitting",
+    "class_collapse",
+    "class_imbalance",
+    "plateau",
+    "loss_spikes",
+    "vanishing_gradients",
+    "exploding_gradients",
+    "dead_units",
+)
+
 
 @dataclass(frozen=True)
 class TrainingCurve:

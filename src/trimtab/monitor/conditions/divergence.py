@@ -11,7 +11,7 @@ import numpy as np
 
 from trimtab.core.registry import CONDITIONS
 from trimtab.monitor.conditions._series import Floats, level, scatter, since
-from trimtab.monitor.conditions._training import FEWEST_STEPS, TrainingCurve, rate_change, training_curve
+from trimtab.monitor.conditions._training import CONSEQUENCES, FEWEST_STEPS, TrainingCurve, rate_change, training_curve
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding, Severity
 from trimtab.monitor.trace import Trace
@@ -38,17 +38,7 @@ class Divergence(Condition):
     )
     source = "TerminateOnNaN of Keras; AUTOTRAINER (Zhang et al. 2021, ICSE); thresholds of our own"
     needs = ("steps",)
-    explains = (
-        "learning_rate_too_high",
-        "underfitting",
-        "class_collapse",
-        "class_imbalance",
-        "plateau",
-        "loss_spikes",
-        "vanishing_gradients",
-        "exploding_gradients",
-        "dead_units",
-    )
+    explains = ("learning_rate_too_high", *CONSEQUENCES)
     urgent = True
 
     def examine(self, trace: Trace) -> Iterable[Finding]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trimtab.core.registry import CONDITIONS
 from trimtab.monitor.conditions._training import (
+    CONSEQUENCES,
     FEWEST_STEPS,
     TrainingCurve,
     UpdateSize,
@@ -51,17 +52,7 @@ class LearningRateTooHigh(Condition):
     )
     source = "Symptoms of AUTOTRAINER (Zhang et al. 2021, ICSE); update ratio: CS231n notes; thresholds of our own"
     needs = ("steps",)
-    explains = (
-        "underfitting",
-        "class_collapse",
-        "class_imbalance",
-        "plateau",
-        "loss_spikes",
-        "vanishing_gradients",
-        "exploding_gradients",
-        "dead_units",
-        "overconfidence",
-    )
+    explains = (*CONSEQUENCES, "overconfidence")
     urgent = True
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
