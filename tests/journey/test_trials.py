@@ -66,6 +66,7 @@ def test_trials_share_data_tokens_and_frozen_blocks(
         ({"data.max_rows": 20}, "data: trials share it"),
         ({"model.dropout": 0.2}, "model: trials share it"),
         ({"strategy": "auto"}, "chooses among strategies by trials of its own"),
+        ({"monitor.autopilot": "act"}, "nothing acts in a trial"),
         ({"optimizer.learning_rat": 1}, "Did you mean"),
     ],
 )

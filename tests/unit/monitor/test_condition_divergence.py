@@ -104,3 +104,9 @@ def test_foreign_runs_that_went_on_with_broken_weights(losses: list[float], norm
 def test_a_validation_loss_that_is_nan_at_the_end() -> None:
     assert _only(make_trace(falling(0.7, 0.3, 20), [0.6, math.nan])).since == 20
     assert list(Divergence().examine(make_trace(falling(0.7, 0.3, 20), [math.nan, 0.6]))) == []
+
+
+def test_a_foreign_run_that_was_never_finite_is_told_from_its_first_step() -> None:
+    record = Trace.from_events([{"type": "step", "step": step, "loss": float("nan")} for step in (1, 2, 3)])
+    (finding,) = Divergence().examine(record)
+    assert (finding.severity, finding.since) == ("act", 1)

@@ -115,7 +115,7 @@ def _not_finite(trace: Trace) -> Iterable[Finding]:
     measured = np.isfinite(norms)
     # The HF Trainer logs a loss of 0 with a gradient that is NaN once the weights are.
     bad = ~np.isfinite(losses) | ((losses == 0) & ~measured & measured.any())
-    first = since(steps, bad) if np.isfinite(losses).any() and len(steps) > 1 else None
+    first = since(steps, bad) if len(steps) > 1 else None
     if first is None or int((steps >= first).sum()) < 2:
         values = trace.evaluated("loss")
         seen = [at for at, found in zip(trace.evaluations, values[1], strict=True) if "loss" in at.values]
