@@ -6,8 +6,8 @@ import math
 
 import pandas as pd
 import pytest
+from monitor_traces import falling, make_events, make_facts, make_trace
 
-from tests.monitor_traces import falling, make_events, make_facts, make_trace
 from trimtab.monitor.conditions.divergence import MOST_ROWS, Divergence
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import Finding

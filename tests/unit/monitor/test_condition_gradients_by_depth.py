@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from monitor_traces import falling, make_facts, make_trace
 
-from tests.monitor_traces import falling, make_facts, make_trace
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.conditions.exploding_gradients import ExplodingGradients
 from trimtab.monitor.conditions.vanishing_gradients import VanishingGradients

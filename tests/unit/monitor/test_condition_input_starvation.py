@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.monitor_traces import falling, make_facts, make_trace
+from monitor_traces import falling, make_facts, make_trace
+
 from trimtab.monitor.conditions.input_starvation import InputStarvation
 from trimtab.monitor.findings import Finding
 

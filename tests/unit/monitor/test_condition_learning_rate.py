@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from monitor_traces import falling, make_events, make_facts, make_trace
 
-from tests.monitor_traces import falling, make_events, make_facts, make_trace
 from trimtab.monitor.conditions.learning_rate_too_high import LearningRateTooHigh, binomial_tail
 from trimtab.monitor.conditions.learning_rate_too_low import LearningRateTooLow
 from trimtab.monitor.facts import Facts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from monitor_traces import make_facts, make_trace
 
-from tests.monitor_traces import make_facts, make_trace
 from trimtab.monitor.conditions.long_warmup import LongWarmup
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import Finding

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from monitor_traces import falling, make_events, make_facts, make_trace
 
-from tests.monitor_traces import falling, make_events, make_facts, make_trace
 from trimtab.monitor.conditions.loss_spikes import LossSpikes
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import Finding

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.monitor_traces import make_facts, make_trace
+from monitor_traces import make_facts, make_trace
+
 from trimtab.monitor.conditions.memory_near_limit import MemoryNearLimit
 from trimtab.monitor.findings import Finding
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from monitor_traces import falling, make_facts, make_trace
 
-from tests.monitor_traces import falling, make_facts, make_trace
 from trimtab.monitor.conditions.plateau import Plateau
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from monitor_traces import falling, make_facts, make_trace
 
-from tests.monitor_traces import falling, make_facts, make_trace
 from trimtab.monitor.conditions.small_batch import SmallBatch, noise_scale
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from monitor_traces import falling, make_events, make_facts, make_trace
 
-from tests.monitor_traces import falling, make_events, make_facts, make_trace
 from trimtab.core.registry import CONDITIONS
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.trace import Trace
