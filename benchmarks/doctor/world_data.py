@@ -5,6 +5,8 @@ A frame has the column `label` and what the model reads: `text`, or `image` (a f
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
 import tarfile
 import tempfile
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 if str(HERE.parent) not in sys.path:
@@ -95,6 +98,67 @@ def _diseases() -> pd.DataFrame:
     return _texts([pd.DataFrame(sentences, columns=["text", "label"])], "text", "label")
 
 
+@cache
+def _stereotypes() -> pd.DataFrame:
+    """Sentences of CrowS-Pairs, by what the stereotype in them is about; the four commonest, 159 rows of each."""
+    rows = _texts([pd.read_csv(DATA / "crows_pairs" / "crows_pairs_anonymized.csv")], "sent_more", "bias_type")
+    return _even(rows, 4)
+
+
+@cache
+def _numbers() -> pd.DataFrame:
+    """Questions of XQuAD in English, by whether their answer has a digit."""
+    articles = json.loads((DATA / "xquad" / "xquad.en.json").read_text(encoding="utf-8"))["data"]
+    pairs = [
+        (question["question"], "number" if any(map(str.isdigit, question["answers"][0]["text"])) else "words")
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    ]
+    return _texts([pd.DataFrame(pairs, columns=["text", "label"])], "text", "label")
+
+
+@cache
+def _genres() -> pd.DataFrame:
+    """First sentences of STS-B, by where they come from: captions, news or a forum; as many rows of each."""
+    file = DATA / "stsb" / "sts-train.csv"
+    frame = pd.read_csv(file, sep="\t", header=None, usecols=[0, 5], names=["label", "text"], quoting=csv.QUOTE_NONE)
+    return _even(_texts([frame], "text", "label"), 3)
+
+
+def _even(rows: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """As many rows, drawn at random, of each of the commonest classes."""
+    counts = rows["label"].value_counts().iloc[:classes]
+    kept = rows[rows["label"].isin(counts.index)]
+    return kept.groupby("label").sample(int(counts.min()), random_state=0).reset_index(drop=True)
+
+
+@cache
+def _digits() -> pd.DataFrame:
+    """Spectrograms of spoken digits of FSDD, from nought to four, as pictures."""
+    folder = MADE / "fsdd"
+    if not (folder / "done").exists():
+        for clip in sorted((DATA / "fsdd").rglob("[0-4]_*.flac")):
+            place = folder / clip.name[0]
+            place.mkdir(parents=True, exist_ok=True)
+            _spectrogram(clip).save(place / f"{clip.stem}.jpg", quality=95)
+        (folder / "done").touch()
+    return _images(folder)
+
+
+def _spectrogram(clip: Path) -> Image.Image:
+    """The first second of a clip, 80 dB from black to white, low tones below."""
+    import soundfile  # `pip install soundfile`: no other benchmark hears anything
+
+    samples, rate = soundfile.read(clip)
+    padded = np.zeros(rate)
+    padded[: len(samples)] = samples[:rate]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 256)[::64] * np.hanning(256)
+    power = 20 * np.log10(np.abs(np.fft.rfft(windows)).T[::-1] + 1e-6)
+    scaled = np.clip((power - power.max()) / 80 + 1, 0, 1)
+    return Image.fromarray((255 * scaled).astype(np.uint8)).resize((112, 112)).convert("RGB")
+
+
 def _photos() -> pd.DataFrame:
     return _images(DATA / "hymenoptera")
 
@@ -124,4 +188,8 @@ POOLS: dict[str, Callable[[], pd.DataFrame]] = {
     "tickets": _tickets,
     "diseases": _diseases,
     "cifar10": _objects,
+    "stereotypes": _stereotypes,
+    "numbers": _numbers,
+    "genres": _genres,
+    "digits": _digits,
 }

@@ -1,7 +1,8 @@
 """Pretrained models of the doctor's benchmark: each is made once, in the temporary folder.
 
 Small ones of other shapes are cut from the starter: ELECTRA has BERT's layers and no pooler, DistilBERT has neither
-types of tokens nor a pooler. So weights stay pretrained while depth, architecture, head and names differ.
+types of tokens nor a pooler, RoBERTa other positions. So weights stay pretrained while depth, architecture, head and
+names differ.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from world_data import DATA, MADE, REPOSITORY
 
 
@@ -46,10 +48,55 @@ def _starter() -> tuple[Any, Any]:
 
 def _bert2(folder: Path) -> None:
     """The starter's first two blocks."""
+    _first_blocks(folder, 2)
+
+
+def _first_blocks(folder: Path, blocks: int) -> None:
     model, tokenizer = _starter()
-    model.encoder.layer = model.encoder.layer[:2]
-    model.config.num_hidden_layers = 2
+    model.encoder.layer = model.encoder.layer[:blocks]
+    model.config.num_hidden_layers = blocks
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _bert5(folder: Path) -> None:
+    """The starter's first five blocks."""
+    _first_blocks(folder, 5)
+
+
+def _roberta3(folder: Path) -> None:
+    """Every other block of the starter, from the second on, as a RoBERTa."""
+    from transformers import RobertaConfig, RobertaModel
+
+    model, tokenizer = _starter()
+    config = model.config
+    shape = {name: getattr(config, name) for name in ("vocab_size", "hidden_size", "num_attention_heads")}
+    made = RobertaModel(
+        RobertaConfig(
+            **shape,
+            num_hidden_layers=3,
+            intermediate_size=config.intermediate_size,
+            # RoBERTa counts positions from the one after the padding's number.
+            max_position_embeddings=config.max_position_embeddings + config.pad_token_id + 1,
+            type_vocab_size=config.type_vocab_size,
+            pad_token_id=config.pad_token_id,
+            bos_token_id=tokenizer.cls_token_id,
+            eos_token_id=tokenizer.sep_token_id,
+        ),
+        add_pooling_layer=False,
+    )
+    source, wanted = model.state_dict(), {}
+    for name in made.state_dict():
+        if name.startswith("encoder.layer."):
+            _, _, number, rest = name.split(".", 3)
+            wanted[name] = source[f"encoder.layer.{2 * int(number) + 1}.{rest}"]
+        else:
+            wanted[name] = source[name]
+    positions = source["embeddings.position_embeddings.weight"]
+    unused = positions.new_zeros(config.pad_token_id + 1, positions.shape[1])
+    wanted["embeddings.position_embeddings.weight"] = torch.cat([unused, positions])
+    made.load_state_dict(wanted)
+    made.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -135,6 +182,8 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "electra4": _electra4,
     "mobilenet_imagenet": _mobilenet("mobilenetv2_imagenet", 96),
     "bert2": _bert2,
+    "bert5": _bert5,
+    "roberta3": _roberta3,
     "distil3": _distil3,
     "mobilenet_insects": _mobilenet("mobilenetv2_insects", 96),
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from trimtab.monitor.findings import Finding, round_significant
+from trimtab.monitor.findings import SEVERITIES, Finding, Severity, round_significant
 from trimtab.regularization.class_weights import inverse_weights
 
 MOST_ACTIONS = 4
@@ -39,7 +39,7 @@ class Rule:
 
     Args:
         remedy: its name.
-        findings: names of the findings, of severity `act`, that call for it.
+        findings: names of the findings that call for it.
         does: what it does, for the documents.
         when: what must hold besides, for the documents.
         goes_back: whether the run goes back to its last good state, or to its start.
@@ -48,6 +48,7 @@ class Rule:
             and they must not get worse.
         repeats: whether it may be applied again, on new evidence, after it has helped.
         changes: what it changes in `Steering.changed`; empty where it only ends the run.
+        least: severity that a finding must have.
     """
 
     remedy: str
@@ -59,6 +60,7 @@ class Rule:
     aim: Literal["better", "no worse"] = "better"
     repeats: bool = False
     changes: str = ""
+    least: Severity = "act"
 
 
 RULES: tuple[Rule, ...] = (
@@ -116,6 +118,8 @@ RULES: tuple[Rule, ...] = (
         "The strategy has no stages.",
         aim="no worse",
         changes="freeze_lower",
+        # While a run goes on, forgetting is seen by its signs alone.
+        least="warning",
     ),
     Rule(
         "unfreeze_more",
@@ -260,15 +264,17 @@ class Moment:
 def decide(findings: Iterable[Finding], state: State, moment: Moment) -> Remedy | None:
     """The remedy that is due, None for none.
 
-    Only findings of severity `act` count, in the order of the rules (a wrong rate explains much else), and of those for
-    one rule the surest first. One action at a time, `MOST_ACTIONS` a run; a remedy that did not help, or that the run
-    does not admit, is not tried again.
+    Only findings of severity `act` count (or what a rule says), in the order of the rules (a wrong rate explains much
+    else), and of those for one rule the surest first. One action at a time, `MOST_ACTIONS` a run; a remedy that did
+    not help, or that the run does not admit, is not tried again.
     """
     if len(state.taken) >= MOST_ACTIONS or moment.step < FIRST_STEPS:
         return None
-    grave = sorted((item for item in findings if item.severity == "act"), key=lambda item: -item.confidence)
+    surest = sorted(findings, key=lambda item: -item.confidence)
     for rule in RULES:
-        for finding in grave:
+        for finding in surest:
+            if SEVERITIES.index(finding.severity) < SEVERITIES.index(rule.least):
+                continue
             if finding.name in rule.findings and _may(rule, finding, state, moment):
                 settings = _settings(rule, finding, moment)
                 if settings is not None:

@@ -63,9 +63,14 @@ def autopilot_markdown() -> str:
 def _rule_table(rules: Sequence[Rule]) -> list[str]:
     lines = ["| remedy | because of | does | where |", "| --- | --- | --- | --- |"]
     for rule in rules:
-        cells = [f"`{rule.remedy}`", ", ".join(f"`{name}`" for name in rule.findings), rule.does, rule.when]
+        cells = [f"`{rule.remedy}`", _called_by(rule), rule.does, rule.when]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return lines
+
+
+def _called_by(rule: Rule) -> str:
+    names = ", ".join(f"`{name}`" for name in rule.findings)
+    return names if rule.least == "act" else f"{names} (a `{rule.least}` is enough)"
 
 
 def remedies(module: ModuleType | None) -> list[str]:

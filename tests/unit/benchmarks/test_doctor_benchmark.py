@@ -162,13 +162,14 @@ def test_rows_in_order_replace_the_plan_of_an_epoch_and_give_it_back() -> None:
     assert engine.plan_epoch is original
 
 
-def test_calibration_and_test_share_neither_data_nor_models() -> None:
+def test_calibration_and_test_share_no_data_and_of_models_one_backbone_at_most() -> None:
     worlds = [*WORLDS.values(), *HEALTHY_WORLDS.values()]
     for attribute in ("data", "model"):
         sides = [
             {getattr(world, attribute) for world in worlds if world.split == side} for side in ("calibration", "test")
         ]
-        assert not sides[0] & sides[1]
+        # Of real backbones for images there are two.
+        assert sides[0] & sides[1] <= {"mobilenet_imagenet"}
     healthy = [run for run in plan() if run.healthy]
     assert min(sum(run.world.split == side for run in healthy) for side in ("calibration", "test")) >= 20
     assert len({(run.world, run.key) for run in HEALTHY}) == len(HEALTHY)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trimtab.data import near_duplicates
+from trimtab.data import image_duplicates, near_duplicates
 from trimtab.data.duplicates import find_text_duplicates, normalise
 from trimtab.data.image_duplicates import find_image_duplicates
 from trimtab.data.near_duplicates import near_pairs, text_similarity
@@ -193,10 +193,10 @@ def test_sst2_rows_shared_with_train(shared_data: Path) -> None:
     assert result.train.equal == 7_018
 
 
-def save_image(path: Path, seed: int, *, size: int = 64, **options: int) -> str:
+def save_image(path: Path, seed: int, *, size: int = 64, cells: int = 8, **options: int) -> str:
     from PIL import Image
 
-    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    coarse = np.random.default_rng(seed).integers(0, 256, (cells, cells, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC).save(path, **options)
     return str(path)
 
@@ -237,6 +237,55 @@ def test_plain_images_are_not_near_duplicates(tmp_path: Path) -> None:
     result, statistics = find_image_duplicates({"train": images(paths, ["a"] * 4)})
     assert (result.train.equal, result.train.near) == (0, 0)
     assert statistics.modes == {"L": 4}
+
+
+def save_voice(path: Path, pitch: int) -> str:
+    """A spectrogram of one vowel: harmonics that lie `pitch` pixels apart and die away, and silence around them."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("L", (128, 128))
+    pen = ImageDraw.Draw(picture)
+    for harmonic in range(127, 0, -pitch):
+        for column in range(32):
+            pen.line((48 + column, harmonic - 2, 48 + column, harmonic), fill=240 - 3 * column)
+    picture.save(path)
+    return str(path)
+
+
+def test_pictures_that_share_their_dark_areas_are_not_near_duplicates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices = images([save_voice(tmp_path / f"{pitch}.png", pitch) for pitch in (8, 9, 10, 11)], ["a"] * 4)
+    pairs = [{"train": voices.iloc[[a]], "test": voices.iloc[[b]]} for b in range(4) for a in range(b)]
+
+    def near() -> list[int]:
+        return [find_image_duplicates(pair)[0].shared[0].near for pair in pairs]
+
+    assert near() == [0] * 6
+    monkeypatch.setattr(image_duplicates, "MAX_UNEXPLAINED", 1.0)
+    assert near() == [1] * 6, "by their hashes and levels alone they are"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_of_a_textured_picture_are_near_duplicates(tmp_path: Path, seed: int) -> None:
+    from PIL import Image, ImageEnhance
+
+    with (
+        Image.open(save_image(tmp_path / "shapes.png", seed, size=128)) as shapes,
+        Image.open(save_image(tmp_path / "texture.png", seed + 100, size=128, cells=64)) as texture,
+    ):
+        original = Image.blend(shapes, texture, 0.3)
+    names = ["saved_anew.jpg", "brightened.png", "scaled.png"]
+    copies = [str(tmp_path / name) for name in names]
+    original.save(tmp_path / "original.png")
+    original.save(copies[0], quality=40)
+    # By a tenth, the levels differ by more than 8 on average.
+    ImageEnhance.Brightness(original).enhance(1.05).save(copies[1])
+    original.resize((77, 77)).save(copies[2])
+    splits = {"train": images([str(tmp_path / "original.png")], ["a"]), "test": images(copies, ["a"] * 3)}
+    (shared,) = find_image_duplicates(splits)[0].shared
+    assert [(e["kind"], e["row"], e["other_row"]) for e in shared.examples] == [("near", row, 1) for row in (1, 2, 3)]
+    assert (shared.equal, shared.near) == (0, 3)
 
 
 def test_unreadable_images_are_named(tmp_path: Path) -> None:

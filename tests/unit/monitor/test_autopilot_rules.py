@@ -16,6 +16,7 @@ from trimtab.monitor.autopilot import (
     RULES,
     Moment,
     Pending,
+    Rule,
     State,
     decide,
     standard_error,
@@ -61,11 +62,39 @@ def test_the_remedy_of_a_finding(finding: Finding, remedy: str | None) -> None:
     assert chosen(finding) == remedy
 
 
-@pytest.mark.parametrize("severity", ["info", "warning"])
-def test_only_what_calls_for_action_is_acted_upon(severity: str) -> None:
-    names = [name for rule in RULES for name in rule.findings]
+def all_findings(severity: str) -> list[Finding]:
+    """One of each that a rule answers, with all that the rules need to know."""
     rows = ({"split": "train", "index": 3},)
-    assert chosen(*(found(name, severity=severity, rows=rows, change={"strategy": "full"}) for name in names)) is None
+    names = [name for rule in RULES for name in rule.findings]
+    return [found(name, severity=severity, rows=rows, change={"strategy": "full"}) for name in names]
+
+
+def test_only_what_calls_for_action_is_acted_upon() -> None:
+    assert chosen(*all_findings("info")) is None
+    warnings = all_findings("warning")
+    assert chosen(*(finding for finding in warnings if finding.name != "forgetting")) is None
+    assert chosen(*warnings) == "freeze_lower"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.remedy)
+def test_a_warning_is_enough_for_freezing_and_for_no_other_remedy(rule: Rule) -> None:
+    tried = State(given_up=["regularise"])
+    moment = Moment(step=40, total_steps=100, learning_rate=1e-3, waited=3, class_counts=(30, 10))
+
+    def chosen_at(severity: str) -> str | None:
+        wanted = [finding for finding in all_findings(severity) if finding.name in rule.findings]
+        return chosen(*wanted, state=tried if rule.remedy == "stop_early" else None, moment=moment)
+
+    assert chosen_at("act") == rule.remedy
+    assert chosen_at("warning") == ("freeze_lower" if rule.remedy == "freeze_lower" else None)
+    assert chosen_at("info") is None
+
+
+def test_a_finding_that_calls_for_action_comes_before_a_warning_by_the_order_of_the_rules() -> None:
+    drifted = found("forgetting", severity="warning", confidence=1.0)
+    assert chosen(drifted, found("overfitting", confidence=0.5)) == "regularise"
+    underfitted = found("underfitting", change={"strategy": "full"})
+    assert chosen(drifted, underfitted) == "freeze_lower"
 
 
 def test_a_wrong_rate_comes_first_and_of_one_rule_the_surest() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from monitor_traces import make_facts, make_trace
 
 from trimtab.monitor.conditions.forgetting import Forgetting
@@ -90,14 +91,26 @@ def test_drift_on_the_way() -> None:
         trace.add({"type": "inspection", "step": step, "drift": {"block 0": lower, "block 1": 0.9, "block 2": 0.99}})
     finding = found(trace)
     assert finding is not None
-    assert (finding.severity, finding.since) == ("warning", 20)
+    assert (finding.severity, finding.since) == ("info", 20)
+    assert finding.change == {"weights.interpolation": 0.5}
     assert [curve.name for curve in finding.series] == ["drift of block 0", "drift of block 1", "drift of block 2"]
     trace.add({"type": "inspection", "step": 40, "drift": {"block 0": 0.7}})
     worse = found(trace)
     assert worse is not None
-    assert worse.severity == "act"
+    assert (worse.severity, worse.since) == ("warning", 20)
+    assert worse.change == {"optimizer.learning_rate": 2e-05}
     trace.add({"type": "retention", "step": 40, **agreement(0.9)})
     assert found(trace) is None  # what was measured counts for more than drift
+
+
+@pytest.mark.parametrize(
+    ("drift", "severity"), [(0.35, None), (0.36, "info"), (0.6, "info"), (0.61, "warning"), (1.0, "warning")]
+)
+def test_drift_is_a_sign_and_never_calls_for_action(drift: float, severity: str | None) -> None:
+    trace = make_trace([0.3] * 30, [0.5, 0.4, 0.3])
+    trace.add({"type": "inspection", "step": 30, "drift": {"block 0": drift, "block 1": 0.9}})
+    finding = found(trace)
+    assert (finding.severity if finding else None) == severity
 
 
 def test_drift_of_upper_blocks_alone_is_learning() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from monitor_traces import falling, make_facts, make_trace
 
 from trimtab.monitor.conditions.overfitting import Overfitting
@@ -67,24 +68,68 @@ def test_validation_and_training_rising_together_is_another_fault() -> None:
     assert found(make_trace(TRAIN, RISING, held_in=RISING)) is None
 
 
-def test_sixty_rows_learned_by_heart_need_action() -> None:
-    facts = make_facts(rows={"train": 60, "validation": 100}, label_counts={"train": [30, 30]})
-    trace = make_trace(
-        TRAIN[:30],
-        [0.68, 0.67, 0.72],
-        held_in=[0.60, 0.30, 0.10],
-        metrics={"macro_f1": [0.4, 0.5, 0.6], "accuracy": [0.55, 0.58, 0.61]},
-        held_in_metrics={"accuracy": [0.7, 0.97, 1.0]},
+def sixty_rows(known: list[float], total_steps: int = 40) -> Trace:
+    """Four evaluations with a large gap at the last, the best; `known` is the accuracy on the training rows of each."""
+    counts = {"train": [30, 30]}
+    return make_trace(
+        TRAIN[:40],
+        [0.68, 0.67, 0.70, 0.72],
+        held_in=[0.60, 0.30, 0.15, 0.10],
+        metrics={"macro_f1": [0.4, 0.5, 0.55, 0.6], "accuracy": [0.55, 0.58, 0.60, 0.61]},
+        held_in_metrics={"accuracy": known},
         loss_error=0.03,
         rows=100,
-        facts=facts,
+        facts=make_facts(rows={"train": 60, "validation": 100}, label_counts=counts, total_steps=total_steps),
     )
-    finding = found(trace)
+
+
+def test_sixty_rows_learned_by_heart_need_action() -> None:
+    finding = found(sixty_rows([0.7, 0.97, 0.99, 1.0]))
     assert finding is not None
     assert finding.severity == "act"
     assert finding.since == 20
     assert finding.evidence["training_rows"] == 60
     assert "augmentation.word_dropout" in finding.change
+
+
+@pytest.mark.parametrize(
+    ("known", "severity"),
+    [
+        ([0.95, 0.97, 0.99, 1.0], "act"),
+        # From step 20 of 40 on: half of the run.
+        ([0.7, 0.95, 0.99, 1.0], "act"),
+        ([0.7, 0.94, 0.99, 1.0], "warning"),
+        ([0.7, 0.9, 0.94, 1.0], "warning"),
+        # By heart early on, but not ever since.
+        ([0.97, 0.99, 0.94, 1.0], "warning"),
+        ([0.97, 0.99, 0.99, 0.94], "warning"),
+    ],
+)
+def test_a_gap_needs_action_where_the_rows_were_known_by_heart_for_half_of_the_run(
+    known: list[float], severity: str
+) -> None:
+    finding = found(sixty_rows(known))
+    assert finding is not None
+    assert finding.severity == severity
+    assert finding.evidence["accuracy_gap"] == pytest.approx(known[-1] - 0.61)
+
+
+def test_a_run_that_goes_on_is_not_judged_by_its_first_half() -> None:
+    known = [0.95, 0.97, 0.99, 1.0]
+    severities = [getattr(found(sixty_rows(known, total_steps)), "severity", None) for total_steps in (40, 60, 61, 200)]
+    # Known by heart from step 10 to 40.
+    assert severities == ["act", "act", "warning", "warning"]
+
+
+def test_rows_known_by_heart_at_a_single_evaluation_do_not_need_action() -> None:
+    facts = make_facts(label_counts={"train": [30, 30]})
+    metrics = {"macro_f1": [0.6], "accuracy": [0.6]}
+    trace = make_trace(
+        TRAIN[:10], [0.72], held_in=[0.05], metrics=metrics, held_in_metrics={"accuracy": [1.0]}, facts=facts
+    )
+    finding = found(trace)
+    assert finding is not None
+    assert finding.severity == "warning"
 
 
 def test_images_are_changed_as_images_are() -> None:

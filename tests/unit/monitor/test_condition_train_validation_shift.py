@@ -38,7 +38,14 @@ APART = {"val": [0.95, 1.0, 1.1, 1.2], "held_in": [0.52, 0.35, 0.2, 0.1]}
 
 @pytest.mark.parametrize(
     ("split", "distance", "severity"),
-    [("validation", 0.15, "warning"), ("validation", 0.4, "act"), ("test", 0.4, "warning")],
+    [
+        ("validation", 0.15, "warning"),
+        ("validation", 0.29, "warning"),
+        ("validation", 0.3, "act"),
+        ("validation", 0.4, "act"),
+        ("test", 0.15, "info"),
+        ("test", 0.4, "info"),
+    ],
 )
 def test_labels(split: str, distance: float, severity: str) -> None:
     (finding,) = found(labels(split, distance), **HEALTHY)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,13 @@ def floor_of(sure: Floats, against: NDArray[np.bool_], classes: int) -> tuple[fl
         against: whether the label is not what the model chose, `[n]`.
         classes: how many there are.
     """
+    return _floor_of(sure.tobytes(), against.tobytes(), classes)
+
+
+# A run is looked at after each evaluation, and an epoch that is over says the same each time.
+@lru_cache(maxsize=32)
+def _floor_of(sure_bytes: bytes, against_bytes: bytes, classes: int) -> tuple[float, float, float, float]:
+    sure, against = np.frombuffer(sure_bytes, np.float64), np.frombuffer(against_bytes, np.bool_)
     others = max(1, classes - 1)
     scaled = sure / max(float(np.median(sure)), 1e-9)
     # A wrong label agrees with a model that guesses as often as a right one.

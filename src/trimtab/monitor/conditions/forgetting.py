@@ -52,7 +52,7 @@ class Forgetting(Condition):
         "original's similarities below 0.5, 0.15, 0.1; mean CKA of the lower half of the blocks below 0.85, 0.75, "
         "0.5; correlation with scores of pairs down by 0.1, 0.4, 0.6; "
         "pretraining loss up by 0.5, 2, 4 nats; accuracy on source classes down by 0.05, 0.2, 0.5; while training, "
-        "where the median drift of the lower half of the blocks is above 0.35 (`act`: 0.6)."
+        "where the median drift of the lower half of the blocks is above 0.35 (`info`) or 0.6 (`warning`)."
     )
     source = "Our meter of retention; levels from docs/strategies.md and docs/benchmarks.md where they were measured"
     needs = ("kept",)
@@ -128,7 +128,7 @@ def _on_the_way(trace: Trace) -> Iterator[Finding]:
     remedy, change = _gentler(trace) if grave else _remedy(trace)
     yield Finding(
         "forgetting",
-        "act" if grave else "warning",
+        "warning" if grave else "info",
         f"The lower half of the blocks has drifted from the pretrained model by {drift:.2f} (1 - cosine of their "
         "representations): what it knew of language or images in general is being lost.",
         since=since,

@@ -33,8 +33,9 @@ WARN_GAP, ACT_GAP, ACT_GAP_MANY = 0.15, 0.20, 0.30
 FEW_ROWS_A_CLASS = 50
 # The same gap in loss, as a share of the loss of guessing by the shares of the classes (our choice).
 LOSS_GAP = 0.15
-# Accuracy on the training rows from which on they count as learned by heart (our choice).
-BY_HEART = 0.95
+# Accuracy on the training rows from which on they count as learned by heart, and the share of the run that they have
+# been so when nothing more is to be had from them as they are (our choice).
+BY_HEART, USED_UP = 0.95, 0.5
 # Share of the run after the best evaluation from which on the wasted steps are worth a warning (our choice).
 WASTED = 1 / 3
 
@@ -49,7 +50,8 @@ class Overfitting(Condition):
         "has fallen on (`act` where the weights that are delivered are worse for it, `info` where the metric holds); "
         "or, where the delivered weights stand, the accuracy on training rows is above that on validation rows by "
         "0.15 beyond two standard errors, and the validation loss above the training loss by 15 % of the loss of "
-        "guessing (`act`: 0.20, or 0.30 with 50 training rows a class or more, and 95 % of the training rows right)."
+        "guessing (`act`: 0.20, or 0.30 with 50 training rows a class or more, and 95 % of the training rows right for "
+        "half of the run or longer)."
     )
     source = "Prechelt 1998, Early Stopping - But When? (GL and UP); generalisation gap: our rule"
     needs = ("evaluations",)
@@ -168,7 +170,8 @@ def _gap(trace: Trace, losses: Losses) -> Finding | None:
         return None
     rows = sum(trace.facts.label_counts["train"])
     few = rows < FEW_ROWS_A_CLASS * len(trace.facts.label_counts["train"])
-    grave = least >= (ACT_GAP if few else ACT_GAP_MANY) and trained_accuracy >= BY_HEART
+    used_up = _known_by_heart(trace) >= USED_UP
+    grave = least >= (ACT_GAP if few else ACT_GAP_MANY) and trained_accuracy >= BY_HEART and used_up
     values = trace.evaluations[delivered].values
     return Finding(
         "overfitting",
@@ -196,6 +199,19 @@ def _gap(trace: Trace, losses: Losses) -> Finding | None:
         series=_curves(losses),
         confidence=accuracy.above(WARN_GAP),  # that the gap is above the threshold, by its standard error
     )
+
+
+def _known_by_heart(trace: Trace) -> float:
+    """The share of the run, of all that it is to be, in which its training rows have been known by heart."""
+    since = last = trace.evaluations[-1].step
+    for evaluation in reversed(trace.evaluations):
+        accuracy = evaluation.held_in.get("accuracy")
+        if accuracy is None:
+            continue
+        if not accuracy >= BY_HEART:
+            break
+        since = evaluation.step
+    return (last - since) / max(1, last, trace.facts.total_steps or 0)
 
 
 def _accuracy_gap(trace: Trace, index: int) -> tuple[Estimate, float]:
