@@ -11,7 +11,8 @@ import torch
 
 from trimtab.core.events import EventLog, read_events
 from trimtab.monitor.findings import Finding
-from trimtab.pipeline.autopilot import AutoPilot, class_weights_of
+from trimtab.pipeline.autopilot import AutoPilot
+from trimtab.pipeline.helm import Helm, class_weights_of
 from trimtab.strategies.base import ParameterGroup, TrainingPlan
 from trimtab.training.checkpoints import CheckpointStore, restore
 from trimtab.training.engine import Engine
@@ -69,16 +70,12 @@ class Run:
             self.engine.progress.become(restore(newest, model, self.engine.optimizer, hooks=self.engine.hooks))
             self.engine.renew()
         events = EventLog(folder / "events.jsonl")
+        steering = Steering(self.engine, reserve, class_weights_of(self.engine))
+        self.helm = Helm(self.engine, steering, Rewind(self.engine, model, self.store), class_counts=(16, 16, 16))
+        self.log = events
         self.pilot = None
         if examine is not None:
-            self.pilot = AutoPilot(
-                self.engine,
-                Steering(self.engine, reserve, class_weights_of(self.engine)),
-                Rewind(self.engine, model, self.store),
-                events,
-                lambda urgent: examine(self.engine, urgent),
-                class_counts=(16, 16, 16),
-            )
+            self.pilot = AutoPilot(self.helm, events, lambda urgent: examine(self.engine, urgent))
         seen = 0
 
         def hear(event: dict[str, Any]) -> None:

@@ -15,6 +15,9 @@ EXIT_TARGET_MISSED = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
+STOP_ASKED = "stop"
+"""In place of a signal's name, where a run is stopped by a request."""
+
 
 class TrimtabError(Exception):
     """Base of every error that Trimtab raises on purpose.
@@ -89,17 +92,22 @@ class OutOfMemoryError(TrainingError):
 
 
 class InterruptedRun(TrimtabError):
-    """A signal stopped the run after a checkpoint was written.
+    """A signal, or somebody who asked for it, stopped the run after a checkpoint was written.
 
     Args:
-        signal_name: `SIGINT` or `SIGTERM`.
+        signal_name: `SIGINT`, `SIGTERM`, or `STOP_ASKED`.
         resume_command: what to type to go on.
     """
 
     def __init__(self, signal_name: str, resume_command: str) -> None:
-        self.exit_code = EXIT_INTERRUPTED if signal_name == "SIGINT" else EXIT_TERMINATED
+        self.exit_code = EXIT_TERMINATED if signal_name == "SIGTERM" else EXIT_INTERRUPTED
         self.resume_command = resume_command
-        super().__init__(f"{signal_name} received: a checkpoint was written.", remedy=f"Go on with: {resume_command}")
+        message = (
+            "Stopped, as it was asked for: a checkpoint was written."
+            if signal_name == STOP_ASKED
+            else f"{signal_name} received: a checkpoint was written."
+        )
+        super().__init__(message, remedy=f"Go on with: {resume_command}")
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

@@ -28,8 +28,14 @@ _REMEDIES = {
 }
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Write `content` to `path` through a temporary sibling that is fsynced and renamed.
+
+    Args:
+        path: the file.
+        content: all of it; text is written as UTF-8.
+        durable: whether it must be on the disk when this returns. A file that is written anew every few seconds need
+            not: readers see a whole file either way.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
@@ -39,8 +45,9 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     try:
         with open(aside, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)

@@ -90,4 +90,5 @@ class Registry:
 TASKS = Registry("task", "trimtab.tasks")
 STRATEGIES = Registry("strategy", "trimtab.strategies")
 CONDITIONS = Registry("condition", "trimtab.monitor.conditions")
+TRACKERS = Registry("tracker", "trimtab.integrations.trackers")
 REGISTRIES = {registry.kind: registry for registry in (TASKS, STRATEGIES)}

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,11 @@ from typing import Any
 import psutil
 
 from trimtab.core.errors import RunError
-from trimtab.core.events import read_events
 from trimtab.core.files import disk_error, fsync_path
+from trimtab.core.heartbeat import state_by_heartbeat
+
+# Of a record's end, what is read for its last event. A line with a finding's evidence may be long.
+_TAIL_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,16 @@ class RunDirectory:
     def events(self) -> Path:
         """Append-only record of steps, evaluations, findings and actions."""
         return self.path / "events.jsonl"
+
+    @property
+    def heartbeat(self) -> Path:
+        """How the run goes, written every few seconds while its process lives."""
+        return self.path / "heartbeat.json"
+
+    @property
+    def control(self) -> Path:
+        """Folder of what is asked of the run while it goes on."""
+        return self.path / "control"
 
     @property
     def checkpoints(self) -> Path:
@@ -182,8 +195,8 @@ def _slug(name: str) -> str:
 def list_runs(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield a summary of each run below `folder`, the oldest first.
 
-    A summary has `run`, `state` (`finished`, `interrupted` or `unfinished`), `step`, `metric`, `value`, `low`, `high`,
-    `model`, `data`, `strategy` and `time`. A damaged run yields what can be read.
+    A summary has `run`, `state`, `step`, `metric`, `value`, `low`, `high`, `model`, `data`, `strategy`, `task` and
+    `time` (of the start). A damaged run yields what can be read.
     """
     if not folder.is_dir():
         raise RunError(f"No folder {folder} to list runs from.", remedy="Name the folder that holds the runs.")
@@ -196,28 +209,65 @@ def list_runs(folder: Path) -> Iterator[dict[str, Any]]:
 
 def summarise(run: RunDirectory) -> dict[str, Any]:
     """What `trimtab runs` shows of one run."""
-    last_step, state, start = 0, "unfinished", None
-    for event in read_events(run.events):
-        start = start or event.get("time")
-        step = event.get("step")
-        last_step = max(last_step, step if isinstance(step, int) else 0)
-        if event.get("type") == "action" and event.get("action") in ("interrupted", "resume"):
-            state = "interrupted" if event["action"] == "interrupted" else "unfinished"
+    first, last = read_ends(run.events)
     evaluation = _read_json(run.evaluation)
     environment = _read_json(run.environment)
     metric = evaluation.get("primary_metric")
     interval = evaluation.get("metrics", {}).get(metric, {}) if metric else {}
+    step = last.get("step")
     return {
         "run": str(run.path),
-        "state": "finished" if run.is_finished else state,
-        "step": last_step,
+        "state": state_of(run, last),
+        "step": step if isinstance(step, int) else 0,
         "metric": metric,
         "value": interval.get("value"),
         "low": interval.get("low"),
         "high": interval.get("high"),
         **{key: environment.get("run", {}).get(key) for key in ("model", "data", "strategy", "task")},
-        "time": start,
+        "time": first.get("time"),
     }
+
+
+def state_of(run: RunDirectory, last: Mapping[str, Any]) -> str:
+    """The state of a run.
+
+    Args:
+        run: the run directory.
+        last: the last event of its record.
+
+    Returns:
+        `finished`, `preparing`, `running`, `evaluating`, `paused`, `finishing`, `stopped` (it can be resumed, by its
+        own doing), `failed`, or `crashed`: its process is gone without a word. `unfinished` where a run without a
+        heartbeat, of an earlier version, leaves that open.
+    """
+    if run.is_finished:
+        return "finished"
+    known = state_by_heartbeat(run.heartbeat)
+    if known not in (None, "crashed"):
+        return known
+    # The last thing that a run does on a signal, should its heartbeat not have been written.
+    return "stopped" if last.get("action") == "interrupted" else known or "unfinished"
+
+
+def read_ends(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The first and the last event of a record, without reading what is between; empty where there is none."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(_TAIL_BYTES)
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = [first, *file.read().split(b"\n")]
+    except OSError:
+        return {}, {}
+    found = [event for line in lines if (event := _parsed(line)) is not None]
+    return (found[0], found[-1]) if found else ({}, {})
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

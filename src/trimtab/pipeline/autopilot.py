@@ -1,37 +1,24 @@
 """The autopilot: applies remedies during a run, measures what they did, and undoes what did not help.
 
-The rules stand in `monitor.autopilot`, the changes in `training.steering`, the way back in `training.rewind`; here they
-meet. Everything the autopilot remembers is a part of the run's progress, and hence of every checkpoint.
+The rules stand in `monitor.autopilot`; the run is changed at its helm. Everything the autopilot remembers is a part of
+the run's progress, and hence of every checkpoint.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-import torch
-
-from trimtab.config.optimization import SCHEDULE_FREE
 from trimtab.core.errors import NonFiniteError, RecipeError
 from trimtab.core.events import EventLog
-from trimtab.monitor.autopilot import LOWER, Moment, Pending, Remedy, State, decide, standard_error, verdict
+from trimtab.monitor.autopilot import LOWER, Pending, Remedy, State, decide, standard_error, verdict
 from trimtab.monitor.findings import Finding
+from trimtab.pipeline.helm import Helm
 from trimtab.pipeline.parts import Parts
-from trimtab.pipeline.resolve import hidden_size
-from trimtab.regularization.criteria import Criterion, CriterionObjective
-from trimtab.strategies.base import ParameterGroup, TrainingPlan, full_learning_rate
-from trimtab.tasks.base import ClassificationTask
-from trimtab.training.checkpoints import Checkpoint, CheckpointStore
-from trimtab.training.engine import Engine
-from trimtab.training.objective import TaskObjective
-from trimtab.training.optimizers import auto_rate_factor
-from trimtab.training.records import Progress, Steered, StepRecord
-from trimtab.training.rewind import Rewind
+from trimtab.training.records import Progress, StepRecord
 from trimtab.training.session import Judgement
-from trimtab.training.steering import CannotSteerError, SetWeights, Steering
+from trimtab.training.steering import CannotSteerError
 
 # Between evaluations, what is urgent is looked for so many times a run, and no more often than every so many steps.
 URGENT_LOOKS, URGENT_STEPS = 50, 10
@@ -52,90 +39,43 @@ def refuse_unfit_autopilot(parts: Parts) -> None:
         )
 
 
-def with_reserve(parts: Parts) -> TrainingPlan:
-    """The plan whose groups the optimizer is to hold: where the autopilot may unfreeze blocks, also those.
-
-    They do not train until it does, but every checkpoint holds them.
-    """
-    return replace(parts.plan, groups=(*parts.plan.groups, *_reserve(parts)))
-
-
-def _reserve(parts: Parts) -> tuple[ParameterGroup, ...]:
-    """A group for each block that the strategy `partial` leaves frozen as a whole, the lowest first."""
-    recipe, plan, blocks = parts.recipe, parts.plan, parts.loaded.blocks
-    if recipe.monitor.autopilot != "act" or recipe.strategy.name != "partial" or recipe.optimizer.name in SCHEDULE_FREE:
-        return ()
-    if plan.stages or plan.masks or blocks.shared_layers:
-        return ()
-    rate = full_learning_rate(hidden_size(parts.model.config))[0] * auto_rate_factor(recipe.optimizer.name)[0]
-    frozen = [block for block in blocks.body if block.parameters and plan.trained.isdisjoint(block.parameters)]
-    return tuple(ParameterGroup(block.name, block.parameters, rate) for block in frozen)
-
-
-def build_pilot(
-    parts: Parts, engine: Engine, store: CheckpointStore, events: EventLog, examine: Examine
-) -> AutoPilot | None:
+def build_pilot(parts: Parts, helm: Helm, events: EventLog, examine: Examine) -> AutoPilot | None:
     """The autopilot of a run; None where the recipe wants none that acts.
 
     Args:
         parts: of the run.
-        engine: over an optimizer that holds `with_reserve(parts)`.
-        store: the run's checkpoints.
+        helm: of the run.
         events: the run's record.
         examine: gives what is the matter now; with True, only what cannot wait for an evaluation.
     """
     if parts.recipe.monitor.autopilot != "act":
         return None
-    labels = parts.examples["train"].labels
-    counts = () if labels is None else tuple(np.bincount(labels, minlength=len(parts.ground.task.labels)).tolist())
-    steering = Steering(engine, _reserve(parts), class_weights_of(engine))
     task = parts.ground.task
-    return AutoPilot(
-        engine,
-        steering,
-        Rewind(engine, parts.model, store),
-        events,
-        examine,
-        higher_is_better=task.higher_is_better(task.primary_metric(parts.recipe.evaluation.metric)),
-        class_counts=counts,
-    )
+    metric = task.primary_metric(parts.recipe.evaluation.metric)
+    return AutoPilot(helm, events, examine, higher_is_better=task.higher_is_better(metric))
 
 
 class AutoPilot:
     """See the module.
 
     Args:
-        engine: the loop.
-        steering: changes the run.
-        rewind: takes it back.
+        helm: changes the run.
         events: the run's record.
         examine: see `build_pilot`.
         higher_is_better: direction of the metric that chooses the best weights.
-        class_counts: training rows of each class; empty where the task has none.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        steering: Steering,
-        rewind: Rewind,
-        events: EventLog,
-        examine: Examine,
-        *,
-        higher_is_better: bool = True,
-        class_counts: tuple[int, ...] = (),
-    ) -> None:
-        self.engine = engine
-        self.steering = steering
-        self.rewind = rewind
+    def __init__(self, helm: Helm, events: EventLog, examine: Examine, *, higher_is_better: bool = True) -> None:
+        self.helm = helm
+        self.engine = helm.engine
+        self.rewind = helm.rewind
         self.events = events
         self.examine = examine
         self.higher_is_better = higher_is_better
-        self.class_counts = class_counts
-        self.state = State.from_dict(engine.progress.pilot)
+        self.state = State.from_dict(self.engine.progress.pilot)
         # Events to be written once a checkpoint knows of them: step and fields.
         self._untold: list[tuple[int, dict[str, Any]]] = []
-        self._urgent_every = max(URGENT_STEPS, engine.total_steps // URGENT_LOOKS)
+        self._urgent_every = max(URGENT_STEPS, self.engine.total_steps // URGENT_LOOKS)
 
     def begin(self) -> None:
         """Keep the state of the start; or, after a resume, change again what was changed."""
@@ -146,8 +86,7 @@ class AutoPilot:
             self.rewind.forget()
         else:
             self.rewind.store.pinned |= set(pending.pinned)
-        if self._progress.steered != Steered():
-            self.steering.apply()
+        self.helm.begin()
 
     def after_step(self, record: StepRecord) -> bool:
         """Act on what cannot wait for an evaluation."""
@@ -176,6 +115,23 @@ class AutoPilot:
         message = str(error.message).rstrip(".")
         return self._act_at_once([Finding("divergence", "act", message, first, {}, "Lower the learning rate.")])
 
+    def give_way(self, remedy: str, back_to: int | None) -> None:
+        """A person has changed the run: what waits for its effect stays as it is, and is measured no further.
+
+        Args:
+            remedy: that was applied; empty for a change that is none of ours.
+            back_to: the step that the run went back to; None where it went on.
+        """
+        pending, self.state.pending = self.state.pending, None
+        if pending is not None:
+            self.rewind.forget()
+            self._tell_effect(pending, helped=None, undone=False)
+        if remedy:
+            self.state.taken.append((remedy, self._progress.step))
+        if back_to is not None:
+            self.state.waited = 0
+        self._remember()
+
     def after_save(self) -> None:
         """Write down what was done."""
         for step, fields in self._untold:
@@ -189,17 +145,6 @@ class AutoPilot:
     @property
     def _progress(self) -> Progress:
         return self.engine.progress
-
-    def _moment(self) -> Moment:
-        progress, rate = self._progress, self.engine.recipe.optimizer.learning_rate
-        return Moment(
-            step=progress.step,
-            total_steps=self.engine.total_steps,
-            learning_rate=float(rate),
-            rate_scale=progress.steered.rate_scale,
-            waited=self.state.waited,
-            class_counts=self.class_counts,
-        )
 
     def _note(self, record: StepRecord, judgement: Judgement) -> None:
         """Keep what an evaluation gave; the loss before it is compared with that since."""
@@ -231,7 +176,7 @@ class AutoPilot:
 
     def _take(self, findings: Sequence[Finding]) -> bool:
         """Apply the remedy that is due, passing over those that this run does not admit."""
-        while (remedy := decide(findings, self.state, self._moment())) is not None:
+        while (remedy := decide(findings, self.state, self.helm.moment(self.state.waited))) is not None:
             try:
                 self._apply(remedy)
             except CannotSteerError as error:
@@ -256,12 +201,11 @@ class AutoPilot:
             self._remember()
             self._tell("autopilot", remedy, reason=remedy.reason, before={}, after={"stopped": True})
             return
-        steered = self.steering.changed(rule.changes, remedy.settings)
-        target = self._target(remedy) if rule.goes_back else None
-        before, after = _differences(progress.steered, steered)
-        back_to = None if target is None else target.step
-        self._tell("autopilot", remedy, reason=remedy.reason, before=before, after=after, back_to=back_to)
         earlier = self.state.pending
+        # What came since an action that is not settled is given up with it.
+        course = self.helm.course(remedy, None if earlier is None else earlier.branched)
+        back_to = course.back_to
+        self._tell("autopilot", remedy, reason=remedy.reason, **course.told())
         if earlier is None:
             self.rewind.mark()
         pending = Pending(
@@ -274,31 +218,13 @@ class AutoPilot:
             pinned=sorted(self.rewind.store.pinned),
         )
         self.state.taken.append((rule.remedy, progress.step if back_to is None else back_to))
-        if target is not None:
-            self.rewind.go_back(target, left=None if earlier is None else earlier.branched)
+        if course.target is not None:
+            self.rewind.go_back(course.target, left=None if earlier is None else earlier.branched)
             self.state.waited = 0
         self.state.pending = pending
-        progress.steered = steered
+        progress.steered = course.steered
         self._remember()
-        self.steering.apply()
-
-    def _target(self, remedy: Remedy) -> Checkpoint:
-        """The best state from before a fault began; the start where there is none, or the fault was there before it.
-
-        Raises:
-            CannotSteerError: no such state is left.
-        """
-        progress, pending = self._progress, self.state.pending
-        steps = [0]
-        known = progress.best_value is not None and not remedy.rule.from_start
-        if known and remedy.finding.since > progress.best_step:
-            # What came since an action that is not settled is given up with it.
-            steps = [progress.best_step if pending is None else min(progress.best_step, pending.branched), 0]
-        for step in steps:
-            checkpoint = self.rewind.state_at(step)
-            if checkpoint is not None:
-                return checkpoint
-        raise CannotSteerError("no sound state is left that it could go back to")
+        self.helm.steering.apply()
 
     def _settle(self, pending: Pending) -> None:
         """The action helped, and stays."""
@@ -327,12 +253,12 @@ class AutoPilot:
         self._remember()
         if undone:
             self.rewind.store.pinned.clear()
-            self.steering.apply()
+            self.helm.steering.apply()
         else:
             self.after_save()
         return undone
 
-    def _tell_effect(self, pending: Pending, *, helped: bool, undone: bool) -> None:
+    def _tell_effect(self, pending: Pending, *, helped: bool | None, undone: bool) -> None:
         values = [item["value"] for item in pending.seen if item["value"] is not None]
         losses = [item["loss"] for item in pending.seen if item["loss"] is not None]
         better = max if self.higher_is_better else min
@@ -349,36 +275,3 @@ class AutoPilot:
             "back_to": pending.step if undone else None,
         }
         self._untold.append((self._progress.step, fields))
-
-
-def class_weights_of(engine: Engine) -> SetWeights | None:
-    """A setter of the class weights of a run's loss; None where the loss knows no classes.
-
-    What goes along with the loss (a teacher, the record of rows) stays around it.
-    """
-    holder: Any = engine
-    while (name := next((name for name in ("objective", "inner") if hasattr(holder, name)), None)) is not None:
-        outer, key, holder = holder, name, getattr(holder, name)
-    leaf, task = holder, getattr(holder, "task", None)
-    if not isinstance(task, ClassificationTask):
-        return None
-    original = getattr(leaf, "criterion", None)
-    if original is None and not isinstance(leaf, TaskObjective):
-        return None
-
-    def set_weights(weights: list[float] | None) -> None:
-        tensor = None if weights is None else torch.tensor(weights, dtype=torch.float32)
-        if original is not None:
-            leaf.criterion = original if tensor is None else replace(original, weights=tensor)
-        else:
-            setattr(outer, key, leaf if tensor is None else CriterionObjective(task, Criterion(weights=tensor)))
-
-    return set_weights
-
-
-def _differences(before: Steered, after: Steered) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a change changes, for the record; of rows, their number."""
-    old, new = asdict(before), asdict(after)
-    keys = [key for key in old if old[key] != new[key]]
-    plain = [{key: len(side[key]) if key == "left_out" else side[key] for key in keys} for side in (old, new)]
-    return plain[0], plain[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trimtab.config.load import with_inferred
@@ -11,11 +12,13 @@ from trimtab.core.cache import DiskCache, open_cache
 from trimtab.data.dataset import Dataset
 from trimtab.data.loading import load_dataset
 from trimtab.data.report import DataReport, data_report
+from trimtab.integrations.outlets import check_outlets
 from trimtab.models.sources import resolve_model
 from trimtab.models.vectors import vector_file
 from trimtab.pipeline.augment import check_sources
 from trimtab.pipeline.parts import Groundwork, lay_groundwork, text_context
 from trimtab.pipeline.resolve import choose_device
+from trimtab.pipeline.store import check_place
 
 
 def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport]:
@@ -74,12 +77,18 @@ def _report_cache(recipe: Recipe) -> DiskCache | None:
 
 
 def _check_before_data(recipe: Recipe) -> None:
-    """What shows without the data, which may take long to read: is the device there, and the model directory?"""
+    """What shows without the data, which may take long to read: is the device there, and the model directory?
+
+    And can alerts and trackers work here?
+    """
     choose_device(recipe.training.device)
     resolve_model(recipe.model.name, revision=recipe.model.revision)
     check_sources(recipe.augmentation)
     if recipe.model.vocabulary_vectors is not None:
         vector_file(recipe.model.vocabulary_vectors)
+    check_outlets(recipe)
+    if recipe.tracking.folder is not None:
+        check_place(Path(recipe.tracking.folder).expanduser())
 
 
 def _read(resolved: ResolvedRecipe, source: Any) -> Dataset:

@@ -28,6 +28,10 @@ class Timer:
         self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._began, 3)
         self._began = now
 
+    def leave_out(self, seconds: float) -> None:
+        """Charge so many of the seconds since the last lap to nothing: the run waited."""
+        self._began += seconds
+
 
 def start_fields(parts: Parts) -> dict[str, Any]:
     """The fields of the `start` event."""

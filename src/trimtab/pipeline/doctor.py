@@ -18,7 +18,7 @@ from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.coverage import not_examined
 from trimtab.monitor.diagnose import all_conditions, examined, settled
 from trimtab.monitor.facts import Facts
-from trimtab.monitor.findings import SEVERITIES, Finding
+from trimtab.monitor.findings import SEVERITIES, Finding, worst_first
 from trimtab.monitor.rows import RowRecord
 from trimtab.monitor.signals.depth import DepthSignals
 from trimtab.monitor.signals.features import FeatureWatch
@@ -55,6 +55,7 @@ class LiveDoctor:
         self.held_in = _sample(parts) if self.section.signals else None
         self._looks = all_conditions() if self.section.autopilot != "off" and parts.accelerator.is_main_process else []
         self._told: dict[str, str] = {}
+        self._last_told: dict[str, Mapping[str, Any]] = {}
         self._failed: set[str] = set()
         self._inspector = self._make_inspector(parts)
         self._watch: RowWatch | None = None
@@ -115,6 +116,18 @@ class LiveDoctor:
                 self._told[finding.name] = finding.severity
                 self._write_finding(finding)
         return findings
+
+    def find(self, name: str) -> Finding | None:
+        """The finding of a name, whatever its severity, and also where the recipe wants no doctor; None for no such.
+
+        One that was told, and no longer shows, is given as it was told, without its rows: a record has but a few.
+        """
+        looks = [condition for condition in self._looks or all_conditions() if condition.name == name]
+        found = [finding for condition in looks for finding in self._examined(condition) if finding.name == name]
+        if found:
+            return worst_first(found)[0]
+        told = self._last_told.get(name)
+        return None if told is None else Finding.from_dict({**told, "rows": ()})
 
     def conclude(self, final: Mapping[str, Any]) -> dict[str, Any]:
         """The diagnosis of the finished run, written as `diagnosis.json`; empty where none is wanted.
@@ -190,6 +203,7 @@ class LiveDoctor:
         self.trace.add(event)
         if event.get("type") == "finding" and event.get("by") == "doctor":
             self._told[str(event.get("name"))] = str(event.get("severity"))
+            self._last_told[str(event.get("name"))] = event
 
     def _examined(self, condition: Condition) -> list[Finding]:
         """The findings of a condition. A fault in it costs the run a note, not its life."""

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from trimtab.config.alerts import AlertsSection
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO, Recipe
 from trimtab.config.section import Section
+from trimtab.config.tracking import TrackingSection
 from trimtab.core.errors import RecipeError
 from trimtab.data.batching import steps_per_epoch
 from trimtab.models.sources import STARTER
@@ -105,6 +107,8 @@ def anchor_paths(resolved: ResolvedRecipe) -> ResolvedRecipe:
         update={
             **{section: _anchored(getattr(recipe, section), keys) for section, keys in FILES.items()},
             "output": None if recipe.output is None else str(Path(recipe.output).absolute()),
+            "alerts": _anchored_alerts(recipe.alerts),
+            "tracking": _anchored_tracking(recipe.tracking),
             "data": recipe.data.model_copy(update=data),
             "model": recipe.model.model_copy(
                 update={"name": name, "vocabulary_vectors": _absolute(recipe.model.vocabulary_vectors)}
@@ -117,6 +121,26 @@ def anchor_paths(resolved: ResolvedRecipe) -> ResolvedRecipe:
 def _anchored(section: Section, keys: tuple[str, ...]) -> Section:
     """A section of the recipe with the files that it names seen from everywhere."""
     return section.model_copy(update={key: _absolute(getattr(section, key)) for key in keys})
+
+
+def _anchored_alerts(section: AlertsSection) -> AlertsSection:
+    """The section with the files of its command seen from everywhere; words that name no file stay."""
+    command = section.command
+    if command is None:
+        return section
+    # A program without a folder is looked for in PATH; other words count as files where one is there.
+    program = command[0] if Path(command[0]).name == command[0] else _absolute(command[0])
+    words = [_absolute(word) if Path(word).is_file() else word for word in command[1:]]
+    return section.model_copy(update={"command": [program, *words]})
+
+
+def _anchored_tracking(section: TrackingSection) -> TrackingSection:
+    """The section with its folder and its store seen from everywhere, there already or not."""
+    folder = None if section.folder is None else str(Path(section.folder).expanduser().absolute())
+    uri = section.uri
+    if uri is not None and not uri.startswith("env:") and "://" not in uri.removeprefix("sqlite:///"):
+        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().absolute()}"
+    return section.model_copy(update={"folder": folder, "uri": uri})
 
 
 def _absolute(path: str | None) -> str | None:

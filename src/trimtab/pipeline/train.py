@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +15,25 @@ from accelerate.utils import broadcast_object_list
 from trimtab.config.load import build_recipe
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO
+from trimtab.core.control import clear_requests
 from trimtab.core.devices import process_index
 from trimtab.core.errors import InterruptedRun, RunError
 from trimtab.core.events import EventLog, Listener
 from trimtab.core.files import write_json
+from trimtab.core.heartbeat import Heartbeat, is_going_on
 from trimtab.core.runs import RunDirectory, new_run_path, open_run
 from trimtab.core.seeds import seed_torch
+from trimtab.integrations.outlets import outlets
 from trimtab.pipeline.augment import FOLDER, augmented_examples
-from trimtab.pipeline.autopilot import build_pilot, refuse_unfit_autopilot, with_reserve
+from trimtab.pipeline.autopilot import build_pilot, refuse_unfit_autopilot
 from trimtab.pipeline.autopilot_start import settle_before
 from trimtab.pipeline.check import check, describe_dataset
+from trimtab.pipeline.control import Controller
 from trimtab.pipeline.describe import Timer, bytes_needed, describe_plan, describe_rows, start_fields
 from trimtab.pipeline.doctor import LiveDoctor
 from trimtab.pipeline.final_weights import soup_size
 from trimtab.pipeline.finish import finish
+from trimtab.pipeline.helm import build_helm, with_reserve
 from trimtab.pipeline.loop import build_engine, refuse_unfit_sharding, share_model
 from trimtab.pipeline.measured import Measured
 from trimtab.pipeline.memory import watched_memory
@@ -39,7 +46,7 @@ from trimtab.pipeline.token_rows import train_rows_in_use
 from trimtab.training.checkpoints import CheckpointStore, restore, written_by
 from trimtab.training.optimizers import build_optimizer
 from trimtab.training.records import Progress
-from trimtab.training.session import Session
+from trimtab.training.session import Judgement, Session
 
 RUNS = Path("runs")
 
@@ -90,17 +97,17 @@ def train(resolved: ResolvedRecipe, source: Any, listener: Listener | None = Non
             parts.measured.write(aside.path)
             write_json(aside.path / "strategy.json", describe_plan(parts))
     parts.accelerator.wait_for_everyone()
-    events = _open_events(run, listener)
-    events.write("start", 0, **start_fields(parts), preflight=rehearsal, run=str(run.path))
-    if probe is not None:
-        events.write("probe", 0, **probe.to_dict())
-    for finding in report.to_dict()["findings"]:
-        events.write("finding", 0, by="data", **finding)
-    for action in settled.actions:
-        events.write("action", 0, **action)
-    seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
-    progress = Progress(token_budget=_token_budget(parts))
-    _train_and_finish(run, parts, events, progress, timer, checkpoint_folder=None)
+    with _recorded(run, listener) as (events, heartbeat), outlets(run, parts.resolved, events, resumed=False):
+        events.write("start", 0, **start_fields(parts), preflight=rehearsal, run=str(run.path))
+        if probe is not None:
+            events.write("probe", 0, **probe.to_dict())
+        for finding in report.to_dict()["findings"]:
+            events.write("finding", 0, by="data", **finding)
+        for action in settled.actions:
+            events.write("action", 0, **action)
+        seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
+        progress = Progress(token_budget=_token_budget(parts))
+        _train_and_finish(run, parts, events, heartbeat, progress, timer, checkpoint_folder=None)
     return run
 
 
@@ -108,7 +115,7 @@ def resume(path: Path, listener: Listener | None = None) -> RunDirectory:
     """Go on with an interrupted run from its newest sound checkpoint, to the same weights as without interruption.
 
     Raises:
-        RunError: there is no such run, or it is finished.
+        RunError: there is no such run, it is finished, or it goes on in another process.
         CheckpointError: the checkpoint lacks a part that an exact resume needs.
     """
     run = open_run(path)
@@ -118,23 +125,38 @@ def resume(path: Path, listener: Listener | None = None) -> RunDirectory:
             remedy=f"Judge it with 'trimtab evaluate {run.path} DATA', or train longer in a new run: trimtab train "
             f"{run.path}/recipe.yaml --epochs N --output DIR",
         )
+    _refuse_going_on(run)
     timer = Timer()
     dataset = read_dataset(run)
     resolved = build_recipe(file=run.recipe)
-    events = _open_events(run, listener)
-    events.write("phase", 0, phase="model", message=f"Resuming {run.path}")
-    parts = build_parts(resolved, lay_groundwork(resolved.recipe, dataset), Measured.read(run.path))
-    seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
-    events.write("start", 0, **start_fields(parts), run=str(run.path), resumed=True)
-    progress = Progress(token_budget=_token_budget(parts))
-    _train_and_finish(run, parts, events, progress, timer, checkpoint_folder=run.checkpoints)
+    with _recorded(run, listener) as (events, heartbeat), outlets(run, resolved, events, resumed=True):
+        events.write("phase", 0, phase="model", message=f"Resuming {run.path}")
+        parts = build_parts(resolved, lay_groundwork(resolved.recipe, dataset), Measured.read(run.path))
+        seed_torch(parts.recipe.seed, "dropout", parts.accelerator.process_index)
+        events.write("start", 0, **start_fields(parts), run=str(run.path), resumed=True)
+        progress = Progress(token_budget=_token_budget(parts))
+        _train_and_finish(run, parts, events, heartbeat, progress, timer, checkpoint_folder=run.checkpoints)
     return run
+
+
+def _refuse_going_on(run: RunDirectory) -> None:
+    """See that no other process trains in the directory; of several that train together, the first looks.
+
+    Raises:
+        RunError: one does.
+    """
+    if process_index() == 0 and is_going_on(run.heartbeat):
+        raise RunError(
+            f"The run {run.path} goes on in another process.",
+            remedy=f"Wait for its end, or stop it first: trimtab control {shlex.quote(str(run.path))} stop",
+        )
 
 
 def _train_and_finish(
     run: RunDirectory,
     parts: Parts,
     events: EventLog,
+    heartbeat: Heartbeat,
     progress: Progress,
     timer: Timer,
     checkpoint_folder: Path | None,
@@ -155,16 +177,24 @@ def _train_and_finish(
     kept, prefix = with_frozen_prefix(parts, lambda action, **fields: _act(events, progress, action, fields))
     kept = doctor.instrument(kept)
     engine = build_engine(kept, optimizer, progress, lambda action, **fields: _act(events, progress, action, fields))
+    helm = build_helm(kept, engine, store)
+    pilot = build_pilot(kept, helm, events, doctor.examine)
+
+    def evaluate() -> Judgement:
+        with heartbeat.during("evaluating"):
+            return doctor.judge(kept)
+
     session = Session(
         engine=engine,
         model=parts.model,
-        evaluate=lambda: doctor.judge(kept),
+        evaluate=evaluate,
         store=store,
         events=events,
         keep_best=soup_size(parts.recipe),
         describe_rows=lambda rows: describe_rows(parts, rows),
         resume_command=f"trimtab resume {shlex.quote(str(run.path))}",
-        pilot=build_pilot(kept, engine, store, events, doctor.examine),
+        pilot=pilot,
+        control=Controller(run, helm, events, doctor.find, pilot=pilot, on_wait=timer.leave_out),
     )
     try:
         with watched_memory(parts, optimizer, events, progress):
@@ -240,14 +270,24 @@ def _agree_on(path: Path) -> Path:
     return chosen[0]
 
 
-def _open_events(run: RunDirectory, listener: Listener | None) -> EventLog:
-    """The run's record with its listener; where several processes train, only the main one writes and shows it."""
+@contextmanager
+def _recorded(run: RunDirectory, listener: Listener | None) -> Iterator[tuple[EventLog, Heartbeat]]:
+    """The run's record with its listener, and its heartbeat; where several processes train, only the main one has them.
+
+    What was asked of an earlier session is forgotten.
+    """
     if process_index() > 0:
-        return EventLog(None)
+        yield EventLog(None), Heartbeat(None)
+        return
+    heartbeat = Heartbeat(run.heartbeat)
+    heartbeat.recall(run.events)
+    clear_requests(run)
     events = EventLog(run.events)
     if listener is not None:
         events.listen(listener)
-    return events
+    events.listen(heartbeat.hear)
+    with heartbeat:
+        yield events, heartbeat
 
 
 def _token_budget(parts: Parts) -> int:

@@ -90,12 +90,12 @@ class Rewind:
             left: the step that an earlier change, not yet settled, went back to: what came after it is given up.
         """
         if left is not None:
-            self._discard_after(left)
+            self.discard_after(left)
         self._aside.mkdir(parents=True, exist_ok=True)
         # The newest first: one that is left over after a kill has all that it refers to.
         for checkpoint in reversed(list(_after(self.store, to.step))):
             _move(checkpoint.path, self._aside)
-        self._become(to)
+        self.become(to)
 
     def undo(self, branched: int) -> None:
         """Take everything back to the state before the present change.
@@ -103,17 +103,22 @@ class Rewind:
         Args:
             branched: the step from which on the run went another way; its checkpoints from after it are given up.
         """
-        self._discard_after(branched)
+        self.discard_after(branched)
         if self._aside.is_dir():
             for path in sorted(self._aside.iterdir()):
                 _move(path, self.store.folder)
-        self._become(self._before.all()[-1])
+        self.become(self._before.all()[-1])
 
-    def _discard_after(self, step: int) -> None:
+    def discard_after(self, step: int) -> None:
+        """Give up the run's checkpoints of later steps."""
         self.store.discard([checkpoint.path.name for checkpoint in _after(self.store, step)])
 
-    def _become(self, checkpoint: Checkpoint) -> None:
-        """Restore a checkpoint into the living run; the time spent and the memory found out stay known."""
+    def become(self, checkpoint: Checkpoint) -> None:
+        """Restore a checkpoint into the living run; the time spent and the memory found out stay known.
+
+        No checkpoint is touched: `discard_after` removes those of later steps, once the way that the run takes now has
+        one of its own.
+        """
         engine, progress = self.engine, self.engine.progress
         seconds, budget = progress.seconds, progress.token_budget
         # A parameter that had no state then must have none now.

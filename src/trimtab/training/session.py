@@ -6,6 +6,7 @@ What evaluates is a callable given from outside; this room knows nothing of metr
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import nn
 
-from trimtab.core.errors import InterruptedRun, NonFiniteError
+from trimtab.core.errors import STOP_ASKED, InterruptedRun, NonFiniteError
 from trimtab.core.events import EventLog
 from trimtab.training.checkpoints import CheckpointStore, random_states, summary, tensors_of
 from trimtab.training.engine import Engine
@@ -72,6 +73,34 @@ class Pilot(Protocol):
         """Called after the last step."""
 
 
+class Control(Protocol):
+    """What people ask of a run while it runs. Of several processes, all carry out what the first one was asked."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run is to wait."""
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether it is to end here, to be resumed."""
+
+    def begin(self) -> None:
+        """Called before the first step of a session; what was changed before an interruption is changed again."""
+
+    def requests(self) -> list[Any]:
+        """Called between two steps, and while the run is paused: what was asked since. Cheap; none is given twice."""
+
+    def carry_out(self, request: Any, session: Session) -> None:
+        """Called with each of them, on every process at the same step."""
+
+    def end(self) -> None:
+        """Called when the run takes no more requests."""
+
+
+PAUSED_SECONDS = 0.5
+"""A paused run looks so often whether it is to go on."""
+
+
 @dataclass
 class Session:
     """Drives the engine to its end.
@@ -85,7 +114,8 @@ class Session:
         describe_rows: turns row indices of training rows into words that lead to the user's files.
         resume_command: what to type after an interruption.
         keep_best: number of the best checkpoints that are kept, for a soup of them; with 1, that of the best.
-        pilot: what may change the run while it runs.
+        pilot: what may change the run while it runs, by itself.
+        control: what people ask of it.
     """
 
     engine: Engine
@@ -97,6 +127,7 @@ class Session:
     resume_command: str
     keep_best: int = 1
     pilot: Pilot | None = None
+    control: Control | None = None
 
     def run(self) -> None:
         """Train to the end.
@@ -105,24 +136,50 @@ class Session:
             InterruptedRun: a signal came; a checkpoint was written.
             NonFiniteError, OutOfMemoryError: see `Engine.steps`.
         """
-        if self.pilot is not None:
-            self.pilot.begin()
-        with StopRequest() as stop:
-            for record in self.engine.steps():
-                self._after_step(record)
-                signal_name = self._stop_wanted(stop)
-                if signal_name is not None and not self.engine.is_done:
-                    self._save()
-                    self._write("action", action="interrupted", signal=signal_name)
-                    raise InterruptedRun(signal_name, self.resume_command)
-        self._save()
+        for companion in (self.control, self.pilot):
+            if companion is not None:
+                companion.begin()
+        try:
+            with StopRequest() as stop:
+                for record in self.engine.steps():
+                    self._after_step(record)
+                    self._attend(stop)
+        finally:
+            if self.control is not None:
+                self.control.end()
+        self.save()
         if self.pilot is not None:
             self.pilot.end()
+
+    def _attend(self, stop: StopRequest) -> None:
+        """Answer signals and requests between two steps; while the run is paused, wait here.
+
+        Raises:
+            InterruptedRun: the run is to end here; a checkpoint was written.
+        """
+        control, done = self.control, self.engine.is_done
+        while True:
+            asked = [] if control is None or done else control.requests()
+            signal_name, asked = self._agreed(stop.received, asked)
+            for request in asked:
+                if control is not None:
+                    control.carry_out(request, self)
+            if self.engine.is_done:
+                return
+            if signal_name is None and control is not None and control.stop_asked:
+                signal_name = STOP_ASKED
+            if signal_name is not None:
+                self.save()
+                self._write("action", action="interrupted", signal=signal_name)
+                raise InterruptedRun(signal_name, self.resume_command)
+            if control is None or not control.paused:
+                return
+            time.sleep(PAUSED_SECONDS)
 
     def _after_step(self, record: StepRecord) -> None:
         self._write("step", **record.to_event())
         if self.pilot is not None and self.pilot.after_step(record):
-            self._save_anew()
+            self.save_anew()
             return
         try:
             self.engine.check_finite(record, self.describe_rows)
@@ -130,7 +187,7 @@ class Session:
         except NonFiniteError as error:
             if self.pilot is None or not self.pilot.rescue(error):
                 raise
-            self._save_anew()
+            self.save_anew()
 
     def _judge(self, record: StepRecord) -> None:
         """Evaluate and write a checkpoint, where they are due after a step."""
@@ -138,7 +195,7 @@ class Session:
         if self._is_due(record.step, self.engine.recipe.evaluation.every_steps):
             judgement, improved = self._evaluate(record)
             if self.pilot is not None and self.pilot.after_evaluation(record, judgement):
-                self._save_anew()
+                self.save_anew()
                 return
         every = self.engine.recipe.checkpoint.every_steps
         if (
@@ -146,7 +203,7 @@ class Session:
             or self.engine.progress.stopped
             or self._is_due(record.step, every or self.engine.recipe.evaluation.every_steps)
         ):
-            self._save()
+            self.save()
 
     def _is_due(self, step: int, every: int | None) -> bool:
         """Whether something done every `every` steps (each epoch when None) is due after `step`."""
@@ -182,16 +239,22 @@ class Session:
             self._write("action", action="early_stop", reason=progress.stopped, best_step=progress.best_step)
         return judgement, improved
 
-    def _save_anew(self) -> None:
-        """Write the checkpoint of the present step in place of one that is there; none before the first step."""
+    def save_anew(self, *, at_start: bool = False) -> None:
+        """Write the checkpoint of the present step in place of one that is there.
+
+        Args:
+            at_start: also before the first step. What the same steps lead to again needs none there.
+        """
         step = self.engine.progress.step
-        if step:
-            self.store.discard([checkpoint.path.name for checkpoint in self.store.all() if checkpoint.step == step])
-            self._save()
+        if step or at_start:
+            if self.engine.accelerator.is_main_process:
+                self.store.discard([checkpoint.path.name for checkpoint in self.store.all() if checkpoint.step == step])
+            self.save()
         if self.pilot is not None:
             self.pilot.after_save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint of the present step, if there is none. All processes call this together."""
         accelerator = self.engine.accelerator
         random = random_states(accelerator.process_index)
         if accelerator.num_processes > 1:
@@ -210,13 +273,12 @@ class Session:
             # What follows, the choice of the weights and their delivery, works on a plain model.
             make_whole(self.model, self.engine.optimizer)
 
-    def _stop_wanted(self, stop: StopRequest) -> str | None:
-        """The signal that any process received: all must stop at the same step."""
-        accelerator = self.engine.accelerator
-        if accelerator.num_processes == 1:
-            return stop.received
-        received = [name for name in gather_object([stop.received]) if name]
-        return received[0] if received else None
+    def _agreed(self, signal_name: str | None, asked: list[Any]) -> tuple[str | None, list[Any]]:
+        """The signal that any process received, and what was asked of the first: all must act at the same step."""
+        if self.engine.accelerator.num_processes == 1:
+            return signal_name, asked
+        told: list[tuple[str | None, list[Any]]] = gather_object([(signal_name, asked)])
+        return next((name for name, _ in told if name), None), [request for _, some in told for request in some]
 
     def _write(self, kind: str, **fields: Any) -> None:
         if self.engine.accelerator.is_main_process:

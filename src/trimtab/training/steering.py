@@ -57,6 +57,12 @@ class Steering:
         self._decay = [(group, float(group["weight_decay"])) for group in groups]
         self._prefixes = [hook for hook in engine.hooks if isinstance(hook, FrozenPrefix)]
 
+    def set(self, steered: Steered) -> None:
+        """Change the run from where it stands. A rate alone, which each step looks up, leaves all else untouched."""
+        before, self.engine.progress.steered = self._now, steered
+        if replace(before, rate_scale=steered.rate_scale) != steered:
+            self.apply()
+
     def apply(self) -> None:
         """Bring the run in line with `progress.steered`."""
         steered = self.engine.progress.steered

@@ -111,7 +111,7 @@ def test_listing(tmp_path: Path) -> None:
     (tmp_path / "no run").mkdir()
     found = {Path(run["run"]).name: run for run in list_runs(tmp_path)}
     assert set(found) == {"stopped", "going"}
-    assert (found["stopped"]["state"], found["stopped"]["step"], found["stopped"]["time"]) == ("interrupted", 7, 5.0)
+    assert (found["stopped"]["state"], found["stopped"]["step"], found["stopped"]["time"]) == ("stopped", 7, 5.0)
     assert (found["going"]["state"], found["going"]["value"]) == ("unfinished", None)
     assert [Path(run["run"]) for run in list_runs(tmp_path / "going")] == [tmp_path / "going"]
     with pytest.raises(RunError, match="No folder"):

@@ -147,8 +147,7 @@ def test_rows_that_are_left_out_are_not_met_again(tmp_path: Path) -> None:
 
 def test_classes_weigh_alike_from_then_on(tmp_path: Path) -> None:
     run = Run(tmp_path, at(6, finding("class_collapse")), RISING)
-    assert run.pilot is not None
-    run.pilot.class_counts = (30, 15, 3)
+    run.helm.class_counts = (30, 15, 3)
     run.run()
 
     weights = run.engine.objective.criterion.weights

@@ -12,9 +12,10 @@ import tiny
 from trimtab.config.load import build_recipe
 from trimtab.config.origins import recipe_text
 from trimtab.data.dataset import fingerprint
-from trimtab.pipeline.autopilot import build_pilot, refuse_unfit_autopilot, with_reserve
+from trimtab.pipeline.autopilot import build_pilot, refuse_unfit_autopilot
 from trimtab.pipeline.autopilot_start import Settled, leaked_rows, settle_before
 from trimtab.pipeline.check import check
+from trimtab.pipeline.helm import with_reserve
 from trimtab.pipeline.parts import build_parts
 
 
@@ -116,4 +117,4 @@ def test_frozen_blocks_are_held_in_reserve(folder: Path) -> None:
     advised = settle(folder, numbered(0, 60), numbered(1000, 30), strategy="partial", monitor__autopilot="advise")
     parts = build_parts(advised.resolved, advised.ground)
     assert with_reserve(parts) == parts.plan
-    assert build_pilot(parts, None, None, None, None) is None  # type: ignore[arg-type]
+    assert build_pilot(parts, None, None, None) is None  # type: ignore[arg-type]
