@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from trimtab.config.alerts import AlertsSection
 from trimtab.config.augmentation import AugmentationSection
 from trimtab.config.cache import CacheSection
 from trimtab.config.forgetting import ForgettingSection
@@ -22,6 +23,7 @@ from trimtab.config.plugins import PluginSection, plugin_field
 from trimtab.config.regularization import RegularizationSection
 from trimtab.config.retention import RetentionSection
 from trimtab.config.section import AUTO, Auto, Section, flag
+from trimtab.config.tracking import TrackingSection
 from trimtab.config.weights import WeightsSection
 
 
@@ -317,6 +319,13 @@ class Recipe(Section):
     monitor: MonitorSection = Field(
         default_factory=MonitorSection,
         description="What is recorded for the diagnosis, and what is done about findings.",
+    )
+    alerts: AlertsSection = Field(
+        default_factory=AlertsSection, description="Who is told when the doctor finds something, or the run ends."
+    )
+    tracking: TrackingSection = Field(
+        default_factory=TrackingSection,
+        description="Which other programs the figures of the run are written for, beside its own record.",
     )
     cache: CacheSection = Field(default_factory=CacheSection, description="What is kept on disk for later runs.")
     checkpoint: CheckpointSection = Field(

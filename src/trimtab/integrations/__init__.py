@@ -1,1 +1,1 @@
-"""The doctor beside training loops of others, one program a file."""
+"""What goes along with runs: the doctor beside loops of others, alerts, and the trackers of others."""

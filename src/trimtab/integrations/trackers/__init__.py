@@ -1,0 +1,1 @@
+"""Writers for the experiment trackers of others, one a file."""
