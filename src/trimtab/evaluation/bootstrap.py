@@ -112,6 +112,25 @@ def percentile_interval(value: float, resampled: Floats, confidence: float) -> I
     return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
+def difference_interval(value: float, resampled: Floats, rows: int, confidence: float) -> Interval:
+    """The interval of a difference of two predictors on the same rows.
+
+    Where every row came out the same way (one of the two always right, the other never), resampling sees no spread. The
+    share of such rows is then at least q, the exact bound, and the rest can at worst count the other way: 2q − 1.
+
+    Args:
+        value: the difference on all rows.
+        resampled: the difference on each resample [samples].
+        rows: n.
+        confidence: level in (0, 1).
+    """
+    interval = percentile_interval(value, resampled, confidence)
+    if value and interval.low == interval.high:
+        kept = value * (2 * all_alike_bound(rows, confidence) - 1)
+        interval = Interval(value, min(value, kept), max(value, kept))
+    return interval
+
+
 def all_alike_bound(rows: int, confidence: float) -> float:
     """Lower end of the exact binomial interval when all of `rows` rows came out the same way.
 

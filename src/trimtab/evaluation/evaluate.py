@@ -14,6 +14,7 @@ from trimtab.core.errors import DataError, ModelError
 from trimtab.core.seeds import stream
 from trimtab.evaluation.bootstrap import (
     all_alike_bound,
+    difference_interval,
     percentile_interval,
     resample_predictions,
     resample_probabilities,
@@ -131,10 +132,14 @@ def _compare(
     model = intervals.pop(MODEL)
     metric = primary_metric if get_metric(primary_metric).from_confusion else FALLBACK_METRIC
     differences = {
-        name: _difference(model[metric], intervals[name][metric], resampled[MODEL][metric],
-                          resampled[name][metric], len(labels), section.confidence)
+        name: difference_interval(
+            model[metric].value - intervals[name][metric].value,
+            resampled[MODEL][metric] - resampled[name][metric],
+            len(labels),
+            section.confidence,
+        )
         for name in intervals
-    }  # fmt: skip
+    }
     return _Comparison(model, intervals, metric, differences, confusions[MODEL])
 
 
@@ -190,22 +195,6 @@ def _probability_intervals(labels: Ints, scores: Scores, section: EvaluationSect
     return {
         name: percentile_interval(float(value), resampled[name], section.confidence) for name, value in values.items()
     }
-
-
-def _difference(
-    model: Interval, baseline: Interval, model_samples: Floats, baseline_samples: Floats, rows: int, confidence: float
-) -> Interval:
-    """Model − baseline in one metric, from paired resamples.
-
-    Where every row came out the same way (one of the two always right, the other never), resampling sees no spread. The
-    share of such rows is then at least q, the exact bound, and the rest can at worst count the other way: 2q − 1.
-    """
-    value = model.value - baseline.value
-    interval = percentile_interval(value, model_samples - baseline_samples, confidence)
-    if value and interval.low == interval.high:
-        kept = value * (2 * all_alike_bound(rows, confidence) - 1)
-        interval = Interval(value, min(value, kept), max(value, kept))
-    return interval
 
 
 def _per_class(confusion: NDArray[np.int64], label_names: tuple[str, ...]) -> list[dict[str, Any]]:
