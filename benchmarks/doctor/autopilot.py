@@ -26,12 +26,12 @@ from ratios import paired_difference  # noqa: E402
 
 ARMS = ("off", "act")
 FAULTS = ("rate-30", "rate-100th", "few-rows", "flipped-20", "frozen-head", "cut-at-8", "rare-class")
-WORLDS = ("tickets-distil", "diseases-bert2")
+WORLDS = ("tickets-distil", "numbers-bert5")
 HEALTHY = (
     ("tickets-distil", "healthy-default"),
-    ("diseases-bert2", "healthy-default"),
-    ("cifar10-insects", "healthy-default"),
-    ("tickets-distil", "healthy-lora"),
+    ("numbers-bert5", "healthy-default"),
+    ("digits-mobilenet", "healthy-default"),
+    ("genres-bert5", "healthy-lora"),
 )
 SEEDS = 3
 TEST_ROWS = 200

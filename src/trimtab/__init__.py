@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trimtab.api import Run, check, diagnose, find_learning_rate, load, resume, run_trials, train
+    from trimtab.api import Run, check, compare, control, diagnose, find_learning_rate, load, resume, run_trials, train
     from trimtab.core.errors import TrimtabError
     from trimtab.integrations.hf import DoctorCallback
     from trimtab.integrations.lightning import LightningDoctor
@@ -24,6 +24,8 @@ __all__ = [
     "TrimtabError",
     "__version__",
     "check",
+    "compare",
+    "control",
     "diagnose",
     "find_learning_rate",
     "load",

@@ -1,4 +1,4 @@
-"""The public Python API: `train`, `load`, `resume`, `check`, `diagnose`, `find_learning_rate` and `Run`."""
+"""The public Python API: `train`, `load`, `resume`, `control`, `check`, `diagnose`, `compare`, … and `Run`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import pandas as pd
 from trimtab.config.load import build_recipe
 from trimtab.config.origins import Origin, ResolvedRecipe
 from trimtab.config.recipe import DataSection
+from trimtab.core.control import WAIT_SECONDS, ask
 from trimtab.core.errors import DataError, RunError
 from trimtab.core.events import Listener, read_events
-from trimtab.core.runs import RunDirectory
+from trimtab.core.runs import RunDirectory, open_run
 from trimtab.data.loading import load_unlabelled
 from trimtab.data.report import DataReport
+from trimtab.evaluation.comparison import Comparison, compare_runs
 from trimtab.evaluation.result import EvalResult
 from trimtab.monitor import diagnose as monitor_diagnose
 from trimtab.monitor.findings import Finding
@@ -271,6 +273,26 @@ def diagnose(path: StrPath) -> list[Finding]:
     return monitor_diagnose.diagnose(open_trace(Path(path)))
 
 
+def compare(*paths: StrPath, metric: str = "auto", confidence: float = 0.95, samples: int = 2000) -> Comparison:
+    """Whether finished runs differ beyond chance, and in what their recipes do.
+
+    The first run is tested against each other one on the rows that both were judged on: a paired bootstrap of the
+    metric, and McNemar's exact test. Runs that differ in nothing but the seed are grouped.
+
+    Args:
+        paths: two or more run directories.
+        metric: metric to compare; that of the first run's verdict when `auto`.
+        confidence: level of the intervals, in (0, 1).
+        samples: resamples of the bootstrap.
+
+    Raises:
+        RunError: fewer than two runs, or one that is not finished.
+        DataError: two runs were not judged on the same rows, and are not seeds of one recipe either.
+        UnknownNameError: there is no such metric.
+    """
+    return compare_runs([Path(path) for path in paths], metric=metric, confidence=confidence, samples=samples)
+
+
 def find_learning_rate(
     data: Any = None,
     *,
@@ -341,6 +363,27 @@ def resume(path: StrPath, *, on_event: Listener | None = None) -> Run:
         CheckpointError: the checkpoint lacks a part that an exact resume needs.
     """
     return Run(pipeline.resume(Path(path), on_event).path)
+
+
+def control(path: StrPath, command: str, *, wait: float = WAIT_SECONDS, **fields: Any) -> dict[str, Any]:
+    """Pause, resume, stop or change a run that goes on in another process.
+
+    Args:
+        path: the run directory.
+        command: `pause`, `resume` (a paused one), `stop` (with a checkpoint), `checkpoint` (write one now),
+            `learning_rate` (with `factor`, by which every rate is multiplied from now on), or `remedy` (with `finding`,
+            the name of a finding; with `remedy`, too, where it has several).
+        wait: seconds to wait for the answer; the run answers between two steps.
+        fields: those of the command.
+
+    Returns:
+        The run's answer, an event `control`: `reason` says what was done; `accepted` is None where no answer came in
+        time, and the run will still come to it.
+
+    Raises:
+        RunError: there is no such run or command, the run does not go on, or it refused, with the reason.
+    """
+    return ask(open_run(path), command, "python", wait=wait, **fields)
 
 
 def load(path: StrPath) -> Run:

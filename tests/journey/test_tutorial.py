@@ -91,8 +91,8 @@ def test_tutorial_leaves_the_runs_it_promises(walked: Path) -> None:
 def test_readme_names_every_file_of_a_run(walked: Path) -> None:
     table = ENGLISH.read_text(encoding="utf-8").partition("## What a run leaves behind")[2].partition("\n## ")[0]
     named = _first_cells(table)
-    # No run of the tutorial trains adapters.
-    assert {name.split("/")[0] for name in named} - {"adapter"} == {
+    # No run of the tutorial trains adapters, or writes for other trackers.
+    assert {name.split("/")[0] for name in named} - {"adapter", "tracking"} == {
         path.name for path in (walked / "runs" / "first").iterdir()
     }
 
@@ -112,7 +112,7 @@ def test_architecture_names_the_fields_of_every_event(walked: Path) -> None:
             event = json.loads(line)
             assert {"type", "time", "step"} <= event.keys()
             seen.setdefault(event["type"], set()).update(event.keys() - {"type", "time", "step"})
-    assert set(seen) | {"probe"} == set(documented)  # of `strategy: auto` alone
+    assert set(seen) | {"probe", "control"} == set(documented)  # of `strategy: auto`, and of requests, alone
     assert {kind: fields - documented[kind] for kind, fields in seen.items() if fields - documented[kind]} == {}
     # Named, though not every run has them: what only a skipped step, a new or a resumed run, or another action holds.
     rare = {"skipped", "rows", "preflight", "resumed", "signal", "message", "reason", "before", "after", "checkpoint"}
@@ -125,6 +125,7 @@ def test_architecture_names_the_fields_of_every_event(walked: Path) -> None:
     rare |= {"doctor", "data", "act", "by", "since", "change", "confidence", "source", "x_label", "none", "origin"}
     actions |= {"condition_failed", "condition", "autopilot", "autopilot_effect", "autopilot_skip", "remedy", "finding"}
     actions |= {"helped", "undone"}
+    actions |= {"alert_failed", "channel", "tracker_failed", "tracker"}
     within = {"grad_norm", "weight_norm", "update_ratio", "variance", "squared_norm", "loss_error", "error_confidence"}
     within |= {"loss", "predicted_entropy", "recall", "label_rows", "predicted"}
     for kind, fields in seen.items():

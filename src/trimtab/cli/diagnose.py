@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 from trimtab.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
+    from trimtab.monitor.findings import Finding
     from trimtab.monitor.trace import Trace
 
 
@@ -23,8 +25,14 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the findings with their plots as one page that opens offline; a file in its place is replaced.",
 )
+@click.option(
+    "--events",
+    "as_events",
+    is_flag=True,
+    help="Print the record, and then the findings, as the lines of an events.jsonl, for programs.",
+)
 @json_option
-def command(run: Path, html: Path | None, as_json: bool) -> int:
+def command(run: Path, html: Path | None, as_events: bool, as_json: bool) -> int:
     """Say what is wrong with RUN, ours or of another program, going on or ended.
 
     RUN is a run directory; or the trainer_state.json of a Hugging Face Trainer, or a folder that holds one; or a log of
@@ -45,6 +53,9 @@ def command(run: Path, html: Path | None, as_json: bool) -> int:
         from trimtab.evaluation.diagnosis_page import write_diagnosis
 
         write_diagnosis(html, trace, findings, run.resolve().name, missing)
+    if as_events:
+        _print_events(trace, findings)
+        return 0
     if as_json:
         print_json(
             {
@@ -73,6 +84,18 @@ def command(run: Path, html: Path | None, as_json: bool) -> int:
     if html is not None:
         click.echo(f"Written: {html}")
     return 0
+
+
+def _print_events(trace: Trace, findings: Iterable[Finding]) -> None:
+    """One JSON object a line; of the findings, with their plots."""
+    from trimtab.core.files import jsonable
+    from trimtab.monitor.replay import events_of_trace
+
+    found = ({"type": "finding", "step": trace.last_step, "by": "doctor", **item.to_dict()} for item in findings)
+    for events in (events_of_trace(trace), found):
+        for event in events:
+            # Plain ASCII: it is read by programs, whatever the encoding of the output.
+            click.echo(json.dumps(jsonable(event), allow_nan=False))
 
 
 def _is_finished(trace: Trace) -> bool:

@@ -30,11 +30,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "trimtab.cli.diagnose",
         "Say what is wrong with RUN, ours or of another program, going on or ended.",
     ),
+    "compare": (
+        "trimtab.cli.compare",
+        "Say whether finished runs differ beyond chance, and in what their recipes do.",
+    ),
     "augment": ("trimtab.cli.augment", "Show training texts of DATA beside what augmentation makes of them."),
     "lr-find": ("trimtab.cli.lr_find", "Test on DATA which learning rates are of use, and suggest one."),
     "recipe": ("trimtab.cli.recipe", "Print a commented recipe with every option and its default."),
     "runs": ("trimtab.cli.runs", "List the runs in a folder with their results."),
     "resume": ("trimtab.cli.resume", "Go on with RUN from its newest sound checkpoint."),
+    "control": ("trimtab.cli.control", "Pause, resume, stop or change RUN while it goes on."),
+    "dashboard": ("trimtab.cli.dashboard", "Show the runs of FOLDER in the browser, live, and act on them."),
     "cache": ("trimtab.cli.cache", "List what is kept on disk for later runs, or remove it."),
 }
 

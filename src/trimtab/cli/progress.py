@@ -123,10 +123,22 @@ class Progress:
             self._say(event.get("message") or f"Going on from {event['checkpoint']}")
         elif event["action"] == "warning":
             self._warn(event["message"])
+        elif event["action"] in ("alert_failed", "tracker_failed"):
+            where = f"alerts, {event['channel']}" if event["action"] == "alert_failed" else event["tracker"]
+            self._warn(f"{where}: {event['reason']}")
         elif event["action"] == "condition_failed":
             self._warn(f"the doctor could not look for {event['condition']}: {event['reason']}")
         elif event["action"] in ("autopilot", "autopilot_skip", "autopilot_effect"):
             self._say_autopilot(event)
+
+    def _on_control(self, event: dict[str, Any]) -> None:
+        """What was asked of the run, and what became of it."""
+        command = str(event["command"]).replace("_", " ")
+        what = f"{command} ({event['by']})"
+        if event.get("accepted"):
+            self._say(f"{what}: {event['reason']}", style="bold")
+        else:
+            self._say(f"{what} refused: {event['reason']}", style="yellow")
 
     def _say_autopilot(self, event: dict[str, Any]) -> None:
         """What the autopilot did and why, and later whether it helped."""
@@ -136,7 +148,8 @@ class Progress:
         elif event["action"] == "autopilot_skip":
             self._say(f"autopilot: no {remedy}: {event.get('reason')}")
         else:
-            outcome = "helped" if event.get("helped") else "did not help"
+            # Neither, where somebody changed the run before it had shown.
+            outcome = {True: "helped", None: "stays, unmeasured"}.get(event.get("helped"), "did not help")
             undone = " and was undone" if event.get("undone") else ""
             self._say(f"autopilot: {remedy} {outcome}{undone}")
 

@@ -282,6 +282,23 @@ def decide(findings: Iterable[Finding], state: State, moment: Moment) -> Remedy 
     return None
 
 
+def on_request(finding: Finding, moment: Moment, remedy: str | None = None) -> list[Remedy]:
+    """The remedies that answer a finding for a person who asks, in the order of the rules.
+
+    Severity, the number of actions and what was tried before do not count: who asks has judged. What ends the training
+    is given only where it is named.
+
+    Args:
+        finding: that the remedy is to answer.
+        moment: where the run stands.
+        remedy: name of the one that is wanted; None for any.
+    """
+    rules = [rule for rule in RULES if finding.name in rule.findings]
+    wanted = [rule for rule in rules if (rule.remedy == remedy if remedy else rule.changes)]
+    settings = [(rule, _settings(rule, finding, moment)) for rule in wanted]
+    return [Remedy(rule, finding, found) for rule, found in settings if found is not None]
+
+
 def _may(rule: Rule, finding: Finding, state: State, moment: Moment) -> bool:
     """Whether a rule may be applied now."""
     if rule.remedy in state.given_up:

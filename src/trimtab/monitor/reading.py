@@ -174,7 +174,9 @@ def _sibling_values(run: RunDirectory, recipe: Mapping[str, Any]) -> Iterator[fl
 
 
 def _without_seed(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in recipe.items() if key not in ("seed", "output")}
+    """Values that decide what a run gives, whatever its seed: not where it lies, nor whom it tells."""
+    aside = ("alerts.", "tracking.")
+    return {key: value for key, value in recipe.items() if key not in ("seed", "output") and not key.startswith(aside)}
 
 
 def _fingerprint(run: RunDirectory) -> Any:

@@ -295,7 +295,7 @@ def test_arms_are_paired_and_a_run_without_a_model_counts_as_guessing(tmp_path: 
         (folder / "evaluation.json").write_text(json.dumps(content), encoding="utf-8")
 
     for seed, (off, act) in enumerate([(None, 0.8), (0.6, 0.8)]):
-        key = planned_run("diseases-bert2", "rate-30", seed, autopilot.TEST_ROWS).key
+        key = planned_run("numbers-bert5", "rate-30", seed, autopilot.TEST_ROWS).key
         keep("off", key, off)
         keep("act", key, act)
     group = autopilot.compare(tmp_path, 3)["rate-30"]

@@ -22,6 +22,8 @@ LOSSES |= {"loss_training", "mean_loss", "total_loss", "train_total_loss", "trai
 VALIDATION = ("eval", "evaluation", "val", "valid", "validation", "dev")
 TEST = ("test",)
 TRAINING = ("train", "training", "tr")
+HELD_IN = ("held_in",)
+"""Our own name, in what we write for other trackers: a fixed sample of training rows, in evaluation mode."""
 # How often a number was taken, which some loggers write into its name.
 INTERVALS = ("_step", "_epoch")
 
@@ -120,6 +122,9 @@ def meaning_of(name: str) -> Meaning | None:
 
 def _of_some_rows(plain: str) -> Meaning | None:
     """A loss or metric with the rows it is of before or behind it: `eval_loss`, `accuracy_val`, `validation_f1`."""
+    sampled = _without(plain, HELD_IN)
+    if sampled is not None:
+        return Meaning("held_in", metric_name(sampled))
     rest = _without(plain, VALIDATION)
     if rest is not None:
         # Several sets of rows may be evaluated: `eval_train_loss` beside `eval_validation_loss`.

@@ -1,0 +1,1 @@
+"""The addresses of the dashboard, by what they do: read, write, stream, and show pages."""
