@@ -142,9 +142,9 @@ def _scored(trained: TrainedModel, stream: RowStream, progress: Callable[[int], 
 
 def _stream(trained: TrainedModel, texts: tuple[str, ...], file: str | None, data: DataSection) -> RowStream:
     """Texts of the command line, lines of standard input, or rows of a file, as canonical frames."""
-    from trimtab.api import frame_of_inputs
     from trimtab.data.streaming import RowStream, stream_unlabelled
     from trimtab.pipeline.scoring import CHUNK_ROWS
+    from trimtab.run import frame_of_inputs
 
     rows = CHUNK_ROWS[trained.task.modality]
     if file is None:

@@ -93,8 +93,11 @@ function Apply({ run, finding, changes }) {
 function Curves({ finding }) {
   const series = (finding.series ?? []).filter((one) => one.x?.length && one.y?.some(Number.isFinite));
   if (!series.length) return null;
+  // Where one series is far smaller than another, both would not show on one axis.
+  const heights = series.map(({ y }) => Math.max(...y.filter(Number.isFinite).map(Math.abs)));
+  const isSmall = (one) => heights[series.indexOf(one)] < Math.max(...heights) / 50;
   const tables = Object.fromEntries(series.map((one, i) => [String(i), { step: one.x, series: { y: one.y } }]));
-  const lines = series.map((one, i) => ({ table: String(i), name: "y", label: one.name || String(i + 1), color: colorOf(one.name, i), smooth: false }));
+  const lines = series.map((one, i) => ({ table: String(i), name: "y", label: one.name || String(i + 1), color: colorOf(one.name, i), smooth: false, side: isSmall(one) ? "right" : "left" }));
   const steps = (finding.x_label ?? "step") === "step";
   const marks = steps && Number.isFinite(finding.since) ? [{ step: finding.since, severity: finding.severity, label: t("finding.since", { step: finding.since }) }] : [];
   return html`<${Chart} tables=${tables} lines=${lines} marks=${marks} buttons=${false} height=${180} title=${t("finding.curves", { name: findingName(finding.name) })}
