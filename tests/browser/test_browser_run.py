@@ -280,7 +280,8 @@ def test_a_run_with_little_shows_what_there_is(open_page: Open, browser: object)
     run.tables = {"step": step_table(range(1, 50)), "evaluation": empty, "signals": empty, "inspection": empty}
     with serving_runs(run) as fake:
         page = opened(open_page, fake)
-        for tab in TABS:
+        assert page.locator(".tab[data-tab=try]").count() == 0, "there is no model to try"
+        for tab in (name for name in TABS if name != "try"):
             page.locator(f".tab[data-tab={tab}]").click()
             page.wait_for_selector(f"#panel-{tab}")
             page.wait_for_timeout(150)
@@ -342,12 +343,17 @@ def test_a_tab_that_nobody_looks_at_holds_no_connection(open_page: Open, fake: F
     show(page, "hidden")
     page.clock.run_for(40_000)
     show(page, "visible")
-    page.clock.run_for(50_000)
+    run.tell("summary", {**run.summary, "note": "it is heard"})
+    page.get_by_text("it is heard").wait_for()
+    page.clock.run_for(30_000)
     assert len(run.streams) == 1, "it was hidden only for a while"
     show(page, "hidden")
-    page.clock.run_for(61_000)
+    page.clock.run_for(40_000)
+    run.tell("summary", {**run.summary, "note": "and still"})
+    page.get_by_text("and still").wait_for()
+    page.clock.run_for(21_000)
     streams(page, run, 0)
-    run.detail["summary"]["note"] = "written meanwhile"
+    run.summary["note"] = "written meanwhile"
     show(page, "visible")
     streams(page, run, 1)
     page.get_by_text("written meanwhile").wait_for()

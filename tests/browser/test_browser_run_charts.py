@@ -216,6 +216,12 @@ def test_the_numbers_of_the_charts(open_page: Open, fake: FakeRuns) -> None:
     shown = "columns.map((column) => column.map((value) => value === undefined ? 'none' : value))"
     columns = call("charts/data", f"m.align({tables}, {lines}, 'step').{shown}")
     assert columns == [[5, "none", None], ["none", 6, "none"]]
+    # Ticks without end: a run at its first step has an axis without a width, and floats may differ in the last digit.
+    for least, most in ((1, 1), (0.5, 0.5 + 1e-16), (1e12, 1e12 + 0.001)):
+        for ends in (f"m.linearRange({least!r}, {most!r})", f"m.widened({least!r}, {most!r})"):
+            low, high = call("charts/options", ends)
+            assert high - low > 1e-6 and low < least <= most < high
+    assert call("charts/options", "m.widened(3, 3.25)") == [3, 3.25]
     # Colours: the greatest value in a pixel is seen; blocks stand by depth.
     assert call("charts/heat_data", "m.perPixel([1, 2, 3, 4], [9, 1, 2, 3], 0, 4, 2)") == [9, 3]
     assert call("charts/heat_data", "m.byDepth(['head', 'block 10', 'block 2', 'embeddings'])") == [

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trimtab.core.runs import new_run_path
+from trimtab.core.heartbeat import read_heartbeat
+from trimtab.core.runs import RunDirectory, new_run_path
 from trimtab.dashboard.failures import Refusal
 from trimtab.dashboard.jobs import Job, Jobs
 
 NAME_BYTES = 120
+LEAVE_SECONDS = 20.0
 # Keys that have a program or foreign code run, which is for those who sit at the machine.
 CODE_KEYS = ("alerts.command", "model.trust_remote_code")
 RECIPE_SUFFIXES = (".yaml", ".yml")
@@ -121,15 +124,23 @@ class Starter:
             return self.jobs.spawn("start", arguments, run=run_id, values=_without_own(values))
 
     def resume(self, run_id: str, path: Path) -> Job:
-        """Go on with a run.
+        """Go on with a run that has ended; a process of its own that has yet to leave is waited for.
 
         Raises:
             Refusal: that has been asked already.
         """
+        self._wait_for_end(run_id, path)
         with self._lock:
             if self.jobs.alive_for(run_id) is not None:
                 raise Refusal(409, "This run is being started or resumed already.", "Wait a few seconds.")
             return self.jobs.spawn("resume", ["resume", "--", str(path)], run=run_id)
+
+    def _wait_for_end(self, run_id: str, path: Path) -> None:
+        """Wait while the process that wrote the end of a run lives on: it says so before it has left."""
+        job, beat = self.jobs.alive_for(run_id), read_heartbeat(RunDirectory(path).heartbeat) or {}
+        end = time.monotonic() + LEAVE_SECONDS
+        while job is not None and job.pid == beat.get("pid") and job.is_alive() and time.monotonic() < end:
+            time.sleep(0.05)
 
     def _free_name(self, name: str | None, data: Path, model: str) -> str:
         # A run takes its name only once its data are prepared.

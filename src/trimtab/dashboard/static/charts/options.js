@@ -47,7 +47,7 @@ export function options({ width, height, axis, log, drawn, range, hooks, reset, 
     legend: { show: false },
     focus: { alpha: 1 },
     scales: {
-      x: { time: false, range: (u, least, most) => range() ?? widened(least, most) },
+      x: { time: false, range: (u, least, most) => widened(...(range() ?? [least, most])) },
       left: yScale(log, zero),
       right: yScale(log, zero),
     },
@@ -73,7 +73,7 @@ function yScale(log, zero) {
 /** A range with some air, that begins at 0 where the values come near it. @returns {[number, number]} */
 export function linearRange(least, most, zero) {
   if (!Number.isFinite(least) || !Number.isFinite(most)) return [0, 1];
-  const span = most - least || Math.abs(most) || 1;
+  const span = isRange(least, most) ? most - least : Math.abs(most) || 1;
   const touches = zero || (least >= 0 && least < 0.25 * span);
   return [touches && least >= 0 ? 0 : least - 0.06 * span, most + 0.06 * span];
 }
@@ -84,9 +84,15 @@ export function logRange(least, most) {
   return least === most ? [least / 2, most * 2] : [least / (most / least) ** 0.06, most * (most / least) ** 0.06];
 }
 
-function widened(least, most) {
+/** A range of places that has a width: a run at its first step, or a deep zoom, may give one without. @returns {[number, number]} */
+export function widened(least, most) {
   if (!Number.isFinite(least) || !Number.isFinite(most)) return [0, 1];
-  return most > least ? [least, most] : [least - 0.5, most + 0.5];
+  return isRange(least, most) ? [least, most] : [least - 0.5, most + 0.5];
+}
+
+/** Whether ticks fit between: below the precision of numbers uPlot adds them without end. */
+function isRange(least, most) {
+  return most - least > 1e-9 * Math.max(Math.abs(least), Math.abs(most));
 }
 
 function xAxis(axis) {

@@ -9,7 +9,9 @@ import { html, useRef } from "../lib/ui.js";
 export function Tabs({ tabs, active, onSelect, label, children }) {
   const row = useRef(null);
   const move = (event) => {
-    const at = tabs.findIndex(({ id }) => id === active);
+    // From the tab that has the focus: keys may come faster than what a tab shows.
+    const here = event.target.closest?.("[data-tab]")?.dataset.tab ?? active;
+    const at = tabs.findIndex(({ id }) => id === here);
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();

@@ -32,8 +32,9 @@ export function useMarks(run) {
     const found = findings.filter((finding) => Number.isFinite(finding.since) && (finding.x_label ?? "step") === "step").map((finding) => ({
       step: finding.since, severity: finding.severity, label: findingName(finding.name), onClick: () => run.open(`findings?finding=${finding.index}`),
     }));
+    // What went back to an earlier step took place there: the steps after it are void.
     const done = actions.filter((action) => Number.isFinite(action.step) && !QUIET.includes(action.action)).map((action) => ({
-      step: action.step, severity: "action", label: actionName(action), onClick: () => setShown(action),
+      step: action.back_to ?? action.step, severity: "action", label: actionName(action), onClick: () => setShown(action),
     }));
     return [...found, ...done];
   }, [findings, actions, run.id]);
