@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -95,7 +96,13 @@ class Client:
                 return await asyncio.wait_for(client.request(method, path, **words), 30)
 
         words["headers"] = {name.replace("_", "-"): value for name, value in words.get("headers", {}).items()}
-        return asyncio.run(sent())
+        return run_aside(sent())
+
+
+def run_aside(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine gives, run in a thread of its own: a browser's test in this process keeps a loop running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def refused(answer: httpx.Response, status: int) -> dict[str, str]:

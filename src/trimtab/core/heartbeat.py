@@ -76,7 +76,10 @@ class Heartbeat:
             self._thread.join()
         self.vitals.state = _end_of(error)
         self._error = _words_of(error) if self.vitals.state == "failed" and error is not None else None
-        self._beat()
+        if not self._beat() and self.path is not None:
+            # No heartbeat is better than one that says for ever that the run goes on; removing it wants no room.
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """A listener of the run's events."""
@@ -103,14 +106,16 @@ class Heartbeat:
         while not self._done.wait(self.seconds):
             self._beat()
 
-    def _beat(self) -> None:
-        """Write the file. A full disk or a folder that is gone is the run's to tell, where it matters to it."""
+    def _beat(self) -> bool:
+        """Write the file, or say that it could not be: a full disk is the run's to tell, where it matters to it."""
         if self.path is None:
-            return
+            return False
         with self._lock, suppress(OSError, RunError, ValueError):
             told = {"format": FORMAT, **self._process, "time": round(time.time(), 3), **self.vitals.fields()}
             text = json.dumps(jsonable({**told, "error": self._error}), ensure_ascii=False, allow_nan=False)
             write_atomic(self.path, text + "\n", durable=False)
+            return True
+        return False
 
 
 def read_heartbeat(path: Path) -> dict[str, Any] | None:

@@ -269,3 +269,16 @@ def test_no_event_of_any_version_makes_it_fail() -> None:
         for value in odd:
             vitals.hear({**dict.fromkeys(names, value), "type": kind})
             json.dumps(vitals.fields())
+
+
+def test_an_end_that_cannot_be_written_leaves_no_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "heartbeat.json"
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Heartbeat(path):
+        assert is_going_on(path)
+        monkeypatch.setattr("trimtab.core.heartbeat.write_atomic", full)
+    assert not path.exists()
+    assert not is_going_on(path)

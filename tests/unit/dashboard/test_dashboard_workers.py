@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dashboard_client import run_aside
 
 from trimtab.dashboard import workers as module
 from trimtab.dashboard.failures import Refusal
@@ -61,7 +62,7 @@ def go(runs: Path, work: Any, **words: Any) -> Any:
             await workers.close()
 
     coroutine: Coroutine[Any, Any, Any] = inside()
-    return asyncio.run(coroutine)
+    return run_aside(coroutine)
 
 
 def test_one_process_a_run_and_few_at_a_time(runs: Path) -> None:
