@@ -347,6 +347,9 @@ def test_a_tab_that_nobody_looks_at_holds_no_connection(open_page: Open, fake: F
     page.get_by_text("it is heard").wait_for()
     page.clock.run_for(30_000)
     assert len(run.streams) == 1, "it was hidden only for a while"
+    # A stream that is silent for long is taken for dead.
+    run.tell("summary", {**run.summary, "note": "not dead"})
+    page.get_by_text("not dead").wait_for()
     show(page, "hidden")
     page.clock.run_for(40_000)
     run.tell("summary", {**run.summary, "note": "and still"})

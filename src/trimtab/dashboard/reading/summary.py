@@ -86,7 +86,16 @@ class Summariser:
         }
 
     def _state(self, heartbeat: Mapping[str, Any], glance: Glance) -> str:
+        state = self._state_by(heartbeat, glance)
+        if state != "crashed":
+            return state
+        # The run may have ended between the looks at its files and at its process.
+        return self._state_by(read_json(self._run.heartbeat), glance)
+
+    def _state_by(self, heartbeat: Mapping[str, Any], glance: Glance) -> str:
         run = self._run
+        # Between the making of the directory and the first event there is the recipe alone.
+        record = "events" if self._signature("events") is not None else "recipe"
         return state_of(
             is_finished=self._signature("evaluation") is not None,
             heartbeat=heartbeat,
@@ -96,7 +105,7 @@ class Summariser:
                 is_fresh=self._freshness.is_fresh(run.heartbeat, self._signature("heartbeat")),
             ),
             was_interrupted=glance.last_action.get("action") == "interrupted" and not glance.end,
-            is_fresh=self._freshness.is_fresh(run.events, self._signature("events")),
+            is_fresh=self._freshness.is_fresh(getattr(run, record), self._signature(record)),
         )
 
     def _findings(self, glance: Glance) -> list[Finding]:
