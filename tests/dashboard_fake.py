@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -248,50 +248,56 @@ class FakeDashboard:
         return {}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     fake: ClassVar[FakeDashboard]
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         if path == "/":
-            self._send((STATIC / "index.html").read_text().replace("{{token}}", self.fake.token).encode(), "text/html")
+            self.send_bytes(
+                (STATIC / "index.html").read_text().replace("{{token}}", self.fake.token).encode(), "text/html"
+            )
         elif path.startswith("/static/"):
             self._static(path.removeprefix("/static/"))
         elif path == "/api/info":
-            self._json({"version": "0.1.0", "folder": self.fake.folder, "can_start": True, "languages": ["en", "zh"]})
+            self.send_json(
+                {"version": "0.1.0", "folder": self.fake.folder, "can_start": True, "languages": ["en", "zh"]}
+            )
         elif path == "/api/runs":
-            self._json({"runs": list(self.fake.runs.values())})
+            self.send_json({"runs": list(self.fake.runs.values())})
         elif path == "/api/stream":
-            self._stream()
+            self.follow(self.fake.streams)
         else:
-            self._json({"error": {"message": "There is no such page.", "remedy": ""}}, 404)
+            self.send_json({"error": {"message": "There is no such page.", "remedy": ""}}, 404)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         if self.headers.get("X-Trimtab-Token") != self.fake.token:
-            self._json(
+            self.send_json(
                 {"error": {"message": "The page's token is missing or old.", "remedy": "Load the page again."}}, 403
             )
         elif self.fake.refuse:
-            self._json({"error": self.fake.refuse}, 409)
+            self.send_json({"error": self.fake.refuse}, 409)
         else:
-            self._json(self.fake.post(urlsplit(self.path).path, body))
+            self.send_json(self.fake.post(urlsplit(self.path).path, body))
 
     def _static(self, name: str) -> None:
         file = (STATIC / unquote(name)).resolve()
         if not file.is_relative_to(STATIC.resolve()) or not file.is_file():
-            self._json({"error": {"message": "There is no such file.", "remedy": ""}}, 404)
+            self.send_json({"error": {"message": "There is no such file.", "remedy": ""}}, 404)
             return
-        self._send(file.read_bytes(), TYPES.get(file.suffix, "text/plain"))
+        self.send_bytes(file.read_bytes(), TYPES.get(file.suffix, "text/plain"))
 
-    def _stream(self) -> None:
+    def follow(self, streams: set[queue.Queue[str]]) -> None:
+        """Sends what is put into a queue of these, until the page goes away or the server ends."""
         waiting: queue.Queue[str] = queue.Queue()
-        self.fake.streams.add(waiting)
+        streams.add(waiting)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
+        self.close_connection = True
         try:
             self.wfile.write(b": hello\n\n")
             self.wfile.flush()
@@ -304,13 +310,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
         except OSError:
             pass  # the page went away
-        self.fake.streams.discard(waiting)
-        self.close_connection = True
+        streams.discard(waiting)
 
-    def _json(self, data: Any, status: int = 200) -> None:
-        self._send(json.dumps(data).encode(), "application/json", status)
+    def send_json(self, data: Any, status: int = 200) -> None:
+        self.send_bytes(json.dumps(data).encode(), "application/json", status)
 
-    def _send(self, body: bytes, kind: str, status: int = 200) -> None:
+    def send_bytes(self, body: bytes, kind: str, status: int = 200) -> None:
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -327,11 +332,14 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
 
+Fake = TypeVar("Fake", bound=FakeDashboard)
+
+
 @contextmanager
-def serving(fake: FakeDashboard, port: int = 0) -> Iterator[FakeDashboard]:
+def serving(fake: Fake, port: int = 0, handler: type[Handler] = Handler) -> Iterator[Fake]:
     """Serves it on a free port (or again on `port`); `address` is where."""
     fake.ended.clear()
-    server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"fake": fake}))
+    server = _Server(("127.0.0.1", port), type("Bound", (handler,), {"fake": fake}))
     fake.address = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

@@ -5,16 +5,14 @@ python tests/dashboard_fake_run.py [RUN_DIRECTORY …]  serves made-up runs, or 
 
 from __future__ import annotations
 
-import queue
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from dashboard_fake import NOW, FakeDashboard, _Handler, _Server
+from dashboard_fake import NOW, FakeDashboard, Handler, serving
 from dashboard_made_run import FakeRun, made_run, recorded_run
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ class FakeRuns(FakeDashboard):
         return {"started": True}
 
 
-class _RunHandler(_Handler):
+class _RunHandler(Handler):
     fake: FakeRuns  # type: ignore[misc]
 
     def do_GET(self) -> None:  # noqa: N802 (the name that http.server calls)
@@ -78,58 +76,26 @@ class _RunHandler(_Handler):
         run = self.fake.open.get(unquote(parts[3]))
         tail = parts[4] if len(parts) > 4 else ""
         if run is None:
-            self._json({"error": {"message": "There is no such run.", "remedy": ""}}, 404)
+            self.send_json({"error": {"message": "There is no such run.", "remedy": ""}}, 404)
             return
         run.asked.append(f"{tail}?{address.query}")
         if tail == "stream":
-            self._stream_of(run)
+            self.follow(run.streams)
         elif tail == "log":
-            self._send(run.log.encode(), "text/plain")
+            self.send_bytes(run.log.encode(), "text/plain")
         elif tail == "export":
-            self._send(b"step,loss\r\n1,0.5\r\n", "text/csv")
+            self.send_bytes(b"step,loss\r\n1,0.5\r\n", "text/csv")
         else:
             answer = run.answer(tail, parse_qs(address.query))
             missing = {"error": {"message": "There is nothing of the kind.", "remedy": ""}}
-            self._json(missing if answer is None else answer, 404 if answer is None else 200)
-
-    def _stream_of(self, run: FakeRun) -> None:
-        waiting: queue.Queue[str] = queue.Queue()
-        run.streams.add(waiting)
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.close_connection = True
-        try:
-            self.wfile.write(b": hello\n\n")
-            self.wfile.flush()
-            while not self.fake.ended.is_set():
-                try:
-                    text = waiting.get(timeout=0.1)
-                except queue.Empty:
-                    continue
-                self.wfile.write(text.encode())
-                self.wfile.flush()
-        except OSError:
-            pass  # the page went away
-        run.streams.discard(waiting)
+            self.send_json(missing if answer is None else answer, 404 if answer is None else 200)
 
 
 @contextmanager
 def serving_runs(*runs: FakeRun, port: int = 0) -> Iterator[FakeRuns]:
     """Serves runs on a free port (or again on `port`); `address` is where."""
-    fake = FakeRuns(*runs)
-    server = _Server(("127.0.0.1", port), type("Handler", (_RunHandler,), {"fake": fake}))
-    fake.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(FakeRuns(*runs), port, _RunHandler) as fake:
         yield fake
-    finally:
-        fake.ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 if __name__ == "__main__":

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dashboard_fake_run import serving_runs
+from dashboard_made_run import made_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dashboard_fake_run import FakeRuns
+    from dashboard_made_run import FakeRun
     from playwright.sync_api import Browser, Page
 
 VENDOR = Path(__file__).parents[2] / "src" / "trimtab" / "dashboard" / "static" / "vendor"
@@ -37,12 +41,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Page]]:
     """Opens addresses, each in a browser of its own as if never used; errors in the page's scripts fail the test.
 
     Keyword arguments go to `Browser.new_context`: `viewport`, `color_scheme`, `locale`, and so on. A page's `errors`
     is the list of what went wrong in it.
     """
+    if "fake" in request.fixturenames:
+        request.getfixturevalue("fake")  # begun first, so that it ends last: a page without its server has errors
     contexts, errors = [], []
 
     def open_it(address: str, **settings: Any) -> Page:
@@ -61,6 +67,19 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         with suppress(Exception):
             context.close()
     assert errors == []
+
+
+@pytest.fixture
+def run() -> FakeRun:
+    """A run at work, at step 400 of 600."""
+    return made_run()
+
+
+@pytest.fixture
+def fake(browser: Browser, run: FakeRun) -> Iterator[FakeRuns]:
+    """A dashboard with that run; files with other needs have their own."""
+    with serving_runs(run) as running:
+        yield running
 
 
 def _is_error(said: Any) -> bool:

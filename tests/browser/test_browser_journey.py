@@ -303,6 +303,8 @@ def test_two_dashboards_see_each_others_notes(open_page: Open, world: World) -> 
             here.keyboard.press("Enter")
             there.get_by_text(note).wait_for()
             there.get_by_role("button", name="kept", exact=True).wait_for()
+            entries = [server.http.get(run_path("first")).json()["summary"] for server in (world.server, other)]
+            assert [(entry["tags"], entry["note"]) for entry in entries] == [(["kept"], note)] * 2
 
 
 def test_from_the_list_to_the_findings_by_keyboard(open_page: Open, world: World) -> None:

@@ -12,26 +12,13 @@ from dashboard_fake_run import FakeRuns, serving_runs
 from dashboard_made_run import FakeRun, made_run, rows_of, step_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from browser_run_page import Open
     from playwright.sync_api import Page
 
 NARROW = {"width": 400, "height": 850}
 TABS = ("overview", "curves", "findings", "rows", "try", "recipe", "environment", "log")
-
-
-@pytest.fixture
-def run() -> FakeRun:
-    """A run at work, at step 400 of 600."""
-    return made_run()
-
-
-@pytest.fixture
-def fake(browser: object, run: FakeRun) -> Iterator[FakeRuns]:
-    """A dashboard with that run."""
-    with serving_runs(run) as running:
-        yield running
 
 
 def test_a_mark_opens_its_finding_with_evidence_and_diff(open_page: Open, fake: FakeRuns) -> None:

@@ -12,23 +12,9 @@ from dashboard_fake_run import FakeRuns, serving_runs
 from dashboard_made_run import FakeRun, made_run, rows_of, step_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from browser_run_page import Open
-
-
-@pytest.fixture
-def run() -> FakeRun:
-    """A run at work, at step 400 of 600."""
-    return made_run()
-
-
-@pytest.fixture
-def fake(browser: object, run: FakeRun) -> Iterator[FakeRuns]:
-    """A dashboard with that run."""
-    with serving_runs(run) as running:
-        yield running
 
 
 def test_curves_are_drawn_with_the_gap_and_hover_reads_all_series(open_page: Open, fake: FakeRuns) -> None:
@@ -76,6 +62,8 @@ def test_rows_above_a_cut_are_taken_out(open_page: Open, fake: FakeRuns, run: Fa
     reads(page, "Gradient norm", "step 320")
     reads(page, "Loss", "step 320")
     reads(page, "macro_f1", "step 300")
+    for title in ("Gradient norm", "Loss", "macro_f1"):
+        assert "400" not in chart(page, title).locator(".legend").inner_text().split()
 
 
 def test_a_zoom_into_a_sample_asks_for_its_rows(open_page: Open, fake: FakeRuns, run: FakeRun) -> None:
@@ -107,6 +95,8 @@ def test_smoothing_logarithm_and_axis_change_what_is_drawn(open_page: Open, fake
     reads(page, "Gradient norm", "time 3 min 20 s")
     page.reload()
     reads(page, "Gradient norm", "time 3 min 20 s")  # choices are kept
+    assert page.get_by_label("Smoothing").input_value() == "0.9"
+    assert page.get_by_role("button", name="time", exact=True).get_attribute("aria-pressed") == "true"
 
 
 def test_a_line_is_hidden_by_its_name(open_page: Open, fake: FakeRuns) -> None:
@@ -168,6 +158,7 @@ def test_a_run_that_has_not_begun_says_so(open_page: Open, browser: object) -> N
         page.get_by_text("The curves begin with the first step.").wait_for()
         run.add_points({"step": step_table(range(1, 11))})
         reads(page, "Loss", "step 10")
+        assert page.get_by_text("The curves begin with the first step.").count() == 0
 
 
 def test_a_server_that_comes_back_loses_nothing(open_page: Open, browser: object) -> None:

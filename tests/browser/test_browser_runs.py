@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from dashboard_fake import NASTY, FakeDashboard, known_runs, many_runs, serving, summary
@@ -194,6 +195,7 @@ def test_refused_change_is_taken_back_and_said(open_page: Open, fake: FakeDashbo
     page.get_by_text("The disk is full.").wait_for()
     page.get_by_text("Make room.").wait_for()
     page.wait_for_selector('[data-run="sweep/r4"]')
+    assert fake.runs["sweep/r4"]["archived"] is False
 
 
 def test_archive_can_be_undone(open_page: Open, fake: FakeDashboard) -> None:
@@ -410,6 +412,7 @@ def test_lost_server_keeps_the_page_and_comes_back(open_page: Open, browser: obj
     with serving(fake, port):
         shows(page, "r32", "r16", "r8", "r4")
         page.wait_for_selector(".connection-lost", state="detached")
+        assert page.evaluate("performance.getEntriesByType('navigation').length") == 1, "the page was not loaded again"
 
 
 def test_chosen_columns_are_kept(open_page: Open, fake: FakeDashboard) -> None:
@@ -433,6 +436,7 @@ def test_empty_folder_says_what_to_type(open_page: Open, browser: object) -> Non
         page.get_by_text("trimtab train DATA.csv --output '/home/me/my runs/first'").wait_for()
         fake.change("first")
         page.wait_for_selector('[data-run="first"]')
+        assert page.get_by_text("trimtab train DATA.csv").count() == 0
 
 
 def test_unknown_page_and_way_home(open_page: Open, fake: FakeDashboard) -> None:
@@ -440,3 +444,4 @@ def test_unknown_page_and_way_home(open_page: Open, fake: FakeDashboard) -> None
     page.get_by_text("There is no such page.").wait_for()
     page.get_by_role("link", name="To the list of runs").click()
     page.wait_for_selector(".run-name")
+    assert urlsplit(page.url).fragment == "/"

@@ -20,6 +20,7 @@ START_SECONDS = 120.0
 ANSWER_SECONDS = 120.0
 LINE_BYTES = 64 << 20
 _WORDS_AT_DEATH = 2000
+_DEATH_SECONDS = 5.0
 
 
 def model_stamp(run: Path) -> tuple[int, int] | None:
@@ -127,7 +128,12 @@ class Worker:
 
     async def _death(self) -> Refusal:
         """What is told when the process ended by itself."""
-        said, process = self._last_words(), self._process
+        process = self._process
+        if process is not None:
+            # A kill now would take the exit code away from asyncio, which would report 255.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(process.wait(), _DEATH_SECONDS)
+        said = self._last_words()
         await self.end()
         code = process.returncode if process is not None else None
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -19,7 +19,7 @@ from trimtab.core.errors import InterruptedRun, NonFiniteError
 from trimtab.core.events import EventLog
 from trimtab.core.heartbeat import Heartbeat, is_alive, is_going_on, read_heartbeat, state_by_heartbeat
 from trimtab.core.runs import RunDirectory, list_runs, summarise
-from trimtab.core.vitals import Vitals
+from trimtab.core.vitals import GOING, Vitals
 
 START = {"type": "start", "step": 0, "total_steps": 100, "num_epochs": 4}
 
@@ -261,6 +261,7 @@ def test_a_damaged_heartbeat_is_none(tmp_path: Path, text: str) -> None:
 
 def test_no_event_of_any_version_makes_it_fail() -> None:
     vitals = Vitals()
+    usual = vitals.fields()
     odd: list[Any] = [None, "x", -1, 1.5, [], {}, True]
     names = ("step", "metric", "metrics", "best", "loss", "back_to", "total_steps", "undone", "command", "accepted")
     names += ("action", "severity", "by", "name", "phase")
@@ -268,7 +269,17 @@ def test_no_event_of_any_version_makes_it_fail() -> None:
         vitals.hear({"type": kind})
         for value in odd:
             vitals.hear({**dict.fromkeys(names, value), "type": kind})
-            json.dumps(vitals.fields())
+            told = vitals.fields()
+            assert told.keys() == usual.keys() and told["state"] in (
+                *GOING,
+                "preparing",
+                "finishing",
+                "finished",
+                "stopped",
+                "failed",
+            )
+            assert told["findings"].keys() == usual["findings"].keys()
+            json.dumps(told)
 
 
 def test_an_end_that_cannot_be_written_leaves_no_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,8 @@ def test_the_cookie_of_another_token_gives_no_access(folder: Path) -> None:
 def test_long_bodies_are_refused(folder: Path) -> None:
     client = Client(folder)
     headers = {"X-Trimtab-Token": PAGE_TOKEN, "Origin": ORIGIN}
-    refused(client.send("POST", NOTES, content=b" " * (BODY_BYTES + 1), headers=headers), 413)
+    long = refused(client.send("POST", NOTES, content=b" " * (BODY_BYTES + 1), headers=headers), 413)
+    assert long["remedy"] == "Send less."
     told = {**headers, "Content-Length": str(UPLOAD_BYTES + 1), "Content-Type": "multipart/form-data; boundary=x"}
     refused(client.send("POST", run_path("one", "/predict"), content=b"x", headers=told), 413)
     chunks = client.send("POST", NOTES, content=_chunks(), headers=headers)  # no length is told

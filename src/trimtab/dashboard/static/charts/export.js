@@ -1,6 +1,6 @@
 // Charts as files: PNG (what is seen), SVG (drawn from the data) and CSV (the numbers).
-import { html, useEffect, useRef, useState } from "../lib/ui.js";
-import { cssColor, download } from "../lib/dom.js";
+import { html, useRef, useState } from "../lib/ui.js";
+import { cssColor, download, useDismiss } from "../lib/dom.js";
 import { t } from "../lib/i18n.js";
 import { firstTime, positions } from "./data.js";
 import { resolve } from "./colors.js";
@@ -19,21 +19,11 @@ const TYPES = { png: "image/png", svg: "image/svg+xml", csv: "text/csv" };
 export function ExportMenu({ title, files, whole, kinds = ["png", "svg", "csv"] }) {
   const [open, setOpen] = useState(false);
   const box = useRef(null);
-  useEffect(() => {
-    if (!open) return undefined;
-    const outside = (event) => box.current?.contains(event.target) || setOpen(false);
-    document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
-  }, [open]);
+  const escape = useDismiss(box, open, () => setOpen(false));
   const save = async (kind) => {
     setOpen(false);
     const content = await files()[kind]();
     if (content) download(`${title}.${kind}`, content, TYPES[kind]);
-  };
-  const escape = (event) => {
-    if (event.key !== "Escape" || !open) return;
-    setOpen(false);
-    box.current?.querySelector("button")?.focus();
   };
   return html`<div class="menu menu-end export" ref=${box} onKeyDown=${escape}>
     <button type="button" class="button button-icon" aria-label=${t("chart.save", { title })} title=${t("chart.save", { title })}

@@ -1,5 +1,6 @@
 // Findings and actions as buttons over the axis. Those that would lie on one another become one button with a list.
-import { html, useEffect, useRef, useState } from "../lib/ui.js";
+import { useDismiss } from "../lib/dom.js";
+import { html, useRef, useState } from "../lib/ui.js";
 import { t } from "../lib/i18n.js";
 
 const APART = 20; // px; the width of a button
@@ -37,21 +38,11 @@ export function clustered(marks, place, view) {
 function Cluster({ at, marks, view }) {
   const [open, setOpen] = useState(false);
   const box = useRef(null);
-  useEffect(() => {
-    if (!open) return undefined;
-    const outside = (event) => box.current?.contains(event.target) || setOpen(false);
-    document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
-  }, [open]);
+  const escape = useDismiss(box, open, () => setOpen(false));
   const [first] = marks;
   const single = marks.length === 1;
   const label = marks.map((mark) => mark.label).join("; ");
   const press = () => (single ? first.onClick?.() : setOpen(!open));
-  const escape = (event) => {
-    if (event.key !== "Escape" || !open) return;
-    setOpen(false);
-    box.current?.querySelector("button")?.focus();
-  };
   const side = at > view.left + view.width / 2 ? "right" : "left";
   return html`<div class="mark-box" ref=${box} style=${{ left: `${at}px` }} onKeyDown=${escape}>
     <button type="button" class=${`mark mark-${first.severity}`} title=${label} aria-expanded=${single ? undefined : open}

@@ -1,5 +1,5 @@
 import { html, useEffect } from "../lib/ui.js";
-import { useStored } from "../lib/dom.js";
+import { useMedia, useStored } from "../lib/dom.js";
 import { useInfo } from "../lib/info.js";
 import { t, useLanguage } from "../lib/i18n.js";
 import { Button } from "./Button.js";
@@ -44,10 +44,11 @@ function LanguageSwitch() {
 
 function ThemeSwitch() {
   const [theme, setTheme] = useStored("theme", "auto");
+  const dark = useMedia("(prefers-color-scheme: dark)");
   useEffect(() => {
-    if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
-    else delete document.documentElement.dataset.theme;
-  }, [theme]);
+    const system = dark ? "dark" : "light";
+    document.documentElement.dataset.theme = theme === "light" || theme === "dark" ? theme : system;
+  }, [theme, dark]);
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   return html`<${Button} kind="icon" class="switch-theme" label=${t("shell.theme", { theme: t(`shell.theme.${theme}`) })}
     onClick=${() => setTheme(next)}><span aria-hidden="true">${SIGNS[theme]}</span><//>`;

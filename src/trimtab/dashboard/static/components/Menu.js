@@ -1,3 +1,4 @@
+import { useDismiss } from "../lib/dom.js";
 import { html, useLayoutEffect, useRef, useState } from "../lib/ui.js";
 
 /**
@@ -10,25 +11,10 @@ export function Menu({ label, name, active, end, children, class: extra = "" }) 
   const [open, setOpen] = useState(false);
   const root = useRef(null);
   const close = () => setOpen(false);
+  const key = useDismiss(root, open, close);
   useLayoutEffect(() => {
-    if (!open) return undefined;
-    const outside = (event) => {
-      if (!root.current?.contains(event.target)) close();
-    };
-    document.addEventListener("pointerdown", outside);
-    document.addEventListener("focusin", outside);
-    place(root.current);
-    return () => {
-      document.removeEventListener("pointerdown", outside);
-      document.removeEventListener("focusin", outside);
-    };
+    if (open) place(root.current);
   }, [open]);
-  const key = (event) => {
-    if (event.key !== "Escape" || !open) return;
-    event.stopPropagation();
-    close();
-    root.current?.querySelector("button")?.focus();
-  };
   return html`<div class="menu ${end ? "menu-end" : ""} ${extra}" ref=${root} onKeyDown=${key}>
     <button type="button" class="button menu-button ${active ? "is-active" : ""}" aria-label=${name} aria-expanded=${open ? "true" : "false"}
       onClick=${() => setOpen(!open)}>${label}<span class="menu-sign" aria-hidden="true">▾</span></button>

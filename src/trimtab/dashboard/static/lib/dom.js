@@ -63,6 +63,32 @@ function stored(name, initial) {
   }
 }
 
+/**
+ * Closes an open box on Escape, which gives the focus back to its button, and when somebody clicks or goes elsewhere.
+ * @param {{current: HTMLElement | null}} root  the button and its box
+ * @param {boolean} open
+ * @param {() => void} close
+ * @returns {(event: KeyboardEvent) => void} for `onKeyDown` of the root
+ */
+export function useDismiss(root, open, close) {
+  useEffect(() => {
+    if (!open) return undefined;
+    const outside = (event) => root.current?.contains(event.target) || close();
+    document.addEventListener("pointerdown", outside);
+    document.addEventListener("focusin", outside);
+    return () => {
+      document.removeEventListener("pointerdown", outside);
+      document.removeEventListener("focusin", outside);
+    };
+  }, [open]);
+  return (event) => {
+    if (event.key !== "Escape" || !open) return;
+    event.stopPropagation();
+    close();
+    root.current?.querySelector("button")?.focus();
+  };
+}
+
 /** Whether a media query holds, followed. @param {string} query @returns {boolean} */
 export function useMedia(query) {
   const [holds, follow] = useState(() => matchMedia(query).matches);
@@ -76,26 +102,16 @@ export function useMedia(query) {
   return holds;
 }
 
-/** "light" or "dark", as shown now; follows the switch and the system. @returns {"light" | "dark"} */
+/** "light" or "dark", as shown now; the header sets it. @returns {"light" | "dark"} */
 export function useTheme() {
-  const [theme, follow] = useState(shownTheme());
+  const root = document.documentElement;
+  const [theme, follow] = useState(root.dataset.theme);
   useEffect(() => {
-    const change = () => follow(shownTheme());
-    const list = matchMedia("(prefers-color-scheme: dark)");
-    const observer = new MutationObserver(change);
-    observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-    list.addEventListener("change", change);
-    return () => {
-      observer.disconnect();
-      list.removeEventListener("change", change);
-    };
+    const observer = new MutationObserver(() => follow(root.dataset.theme));
+    observer.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
+    return () => observer.disconnect();
   }, []);
   return theme;
-}
-
-function shownTheme() {
-  const forced = document.documentElement.dataset.theme;
-  return forced || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 }
 
 /** The value of a custom property, for canvases. @param {string} name for example "--series-1" @returns {string} */

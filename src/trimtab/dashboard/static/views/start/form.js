@@ -1,5 +1,5 @@
 // The state of the form: what differs from the defaults, the run it began from, and what is sent. It outlives a refresh.
-import { useEffect, useMemo, useState } from "../../lib/ui.js";
+import { useEffect, useLayoutEffect, useMemo, useState } from "../../lib/ui.js";
 import { active } from "./schema.js";
 import { parse, same } from "./values.js";
 
@@ -29,7 +29,7 @@ export function useForm(all, { key, base, proposed }) {
     setForm(kept(key) ?? begun(presets, proposed ?? base));
     setReady(true);
   }, [presets, key, base, proposed]);
-  useEffect(() => {
+  useLayoutEffect(() => { // an effect would come after the next paint: too late for a refresh right after a key
     if (ready) keep(key, form);
   }, [form, ready]);
 
