@@ -88,7 +88,7 @@ RULES: tuple[Rule, ...] = (
         "leave_out",
         ("suspect_labels",),
         "The suspect rows take part in training no more.",
-        "At most half of the training rows.",
+        "At most half of the training rows; the interval of their share ends below the largest that can be estimated.",
         changes="leave_out",
     ),
     Rule(
@@ -315,6 +315,8 @@ def _may(rule: Rule, finding: Finding, state: State, moment: Moment) -> bool:
     if rule.remedy == "stop_early":
         tried = "regularise" in state.given_up or any(remedy == "regularise" for remedy, _ in state.taken)
         return tried and moment.waited >= HOPELESS
+    if rule.remedy == "leave_out":
+        return bool(finding.evidence.get("is_bounded", True))
     if rule.remedy == "unfreeze_more":
         return any(key.partition(".")[0] == "strategy" for key in finding.change)
     return True

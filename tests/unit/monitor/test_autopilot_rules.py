@@ -30,7 +30,8 @@ NOW = Moment(step=40, total_steps=100, learning_rate=1e-3, class_counts=(30, 10)
 
 
 def found(name: str, since: int = 20, severity: Any = "act", **fields: Any) -> Finding:
-    return Finding(name, severity, "So it is", since, {}, "Do this", **fields)
+    evidence = fields.pop("evidence", {})
+    return Finding(name, severity, "So it is", since, evidence, "Do this", **fields)
 
 
 def chosen(*findings: Finding, state: State | None = None, moment: Moment = NOW) -> str | None:
@@ -46,6 +47,8 @@ def chosen(*findings: Finding, state: State | None = None, moment: Moment = NOW)
         (found("loss_spikes"), "lower_rate"),
         (found("learning_rate_too_low"), "raise_rate"),
         (found("suspect_labels", rows=({"split": "train", "index": 3},)), "leave_out"),
+        (found("suspect_labels", rows=({"split": "train", "index": 3},), evidence={"is_bounded": True}), "leave_out"),
+        (found("suspect_labels", rows=({"split": "train", "index": 3},), evidence={"is_bounded": False}), None),
         (found("suspect_labels"), None),
         (found("suspect_labels", rows=({"split": "validation", "index": 3},)), None),
         (found("class_imbalance"), "balance_classes"),

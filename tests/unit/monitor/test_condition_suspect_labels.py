@@ -65,6 +65,16 @@ def examined(recorded: RowRecord, val: Sequence[float] = (0.6, 0.5, 0.45), **fie
     return list(SuspectLabels().examine(trace))
 
 
+def test_a_share_beyond_what_can_be_estimated_is_not_given_as_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = see_from_outside(record(300, 6, 0.3)[0], true_labels(300, 6))
+    for high, words, bounded in ((0.39, "About 40%", True), (0.40, "37% or more", False)):
+        noise = Noise(0.4, 0.37, high, 30.0, 0, 0.49, 300, 6)
+        monkeypatch.setattr(suspect_labels, "outside_noise", lambda rows, noise=noise: noise)
+        (finding,) = examined(recorded)
+        assert finding.message.startswith(words)
+        assert finding.evidence["is_bounded"] is bounded
+
+
 @pytest.mark.parametrize(
     ("rows", "classes", "flipped", "severity"),
     [

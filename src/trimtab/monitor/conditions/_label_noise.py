@@ -68,6 +68,12 @@ class Noise:
     classes: int
     confirmed: bool = True
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the interval ends below the largest share that can be estimated; else the model may know too little
+        of the rows to tell wrong labels from hard rows."""
+        return bool(self.high < FLOORS[-1])
+
 
 def sureness(rows: RowRecord, epoch: int) -> tuple[Floats, NDArray[np.bool_]]:
     """How sure the model was of its choice for each row that it met, and whether the row's label goes against it.

@@ -73,15 +73,15 @@ class SuspectLabels(Condition):
         yield Finding(
             "suspect_labels",
             severity,
-            f"About {noise.share:.0%} of the training rows (95 % interval {noise.low:.1%} to {noise.high:.0%}) seem to "
-            f"have a wrong label: they contradict {whose} where that is sure, too. The {min(count, LISTED)} most "
-            "suspect are listed.",
+            f"{_how_many(noise)} seem to have a wrong label: they contradict {whose} where that is sure, too. The "
+            f"{min(count, LISTED)} most suspect are listed.",
             _end_of(trace, noise.epoch),
             {
                 "view": view,
                 "share": noise.share,
                 "low": noise.low,
                 "high": noise.high,
+                "is_bounded": noise.is_bounded,
                 "suspects": count,
                 "epoch": noise.epoch + 1,
                 "against_share": noise.against,
@@ -108,6 +108,12 @@ def _from_inside(noise: Noise | None) -> Severity | None:
     if noise is None or noise.classes > 2 or noise.gain < WARN_GAIN or noise.share < WARN_SHARE or noise.low < WARN_LOW:
         return None
     return "act" if noise.share >= ACT_SHARE and noise.low >= ACT_LOW and noise.confirmed else "warning"
+
+
+def _how_many(noise: Noise) -> str:
+    if noise.is_bounded:
+        return f"About {noise.share:.0%} of the training rows (95 % interval {noise.low:.1%} to {noise.high:.0%})"
+    return f"{noise.low:.0%} or more of the training rows (up to {noise.high:.0%} can be told apart from hard rows)"
 
 
 def _end_of(trace: Trace, epoch: int) -> int:
