@@ -246,6 +246,7 @@ def test_a_name_is_taken_while_its_run_is_being_prepared(
     csv.write_text("text,label\n")
     monkeypatch.setattr("trimtab.dashboard.jobs._launch", _not_launched([]))
     monkeypatch.setattr("trimtab.dashboard.jobs.Job.is_alive", lambda job: True)
+    monkeypatch.setattr("trimtab.dashboard.starting.LEAVE_SECONDS", 0.1)
     body = {"data": str(csv), "values": {}}
     assert [client.post("/api/start", body).json()["run"] for _ in range(2)] == ["x-starter-1", "x-starter-2"]
     refused(client.post("/api/start", {**body, "name": "x-starter-2"}), 409)
