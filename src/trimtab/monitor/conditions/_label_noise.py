@@ -190,11 +190,18 @@ def suspicion(rows: RowRecord, epochs: list[int]) -> NDArray[np.float64]:
         return np.nan_to_num(-np.nanmean(scaled, axis=0), nan=-5.0)
 
 
-def suggested_labels(rows: RowRecord, epochs: list[int]) -> NDArray[np.int64]:
-    """The class that the model chose most often beside the row's own, `[rows]`; -1 where it never chose another."""
-    choices = np.concatenate([rows.predicted[epochs], np.nan_to_num(rows.outside[2:], nan=-1).astype(np.int32)])
-    predicted = np.where(choices == rows.labels, -1, choices).astype(np.int64)
-    result = np.full(len(rows.labels), -1, np.int64)
+def suggested_labels(rows: RowRecord, epochs: list[int], which: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class that the model chose most often beside the row's own, `[which]`; -1 where it never chose another.
+
+    Args:
+        rows: the record.
+        epochs: that are looked at.
+        which: indices of the rows that are asked for.
+    """
+    outside = np.nan_to_num(rows.outside[2:, which], nan=-1).astype(np.int32)
+    choices = np.concatenate([rows.predicted[epochs][:, which], outside])
+    predicted = np.where(choices == rows.labels[which], -1, choices).astype(np.int64)
+    result = np.full(len(which), -1, np.int64)
     for row in np.flatnonzero((predicted >= 0).any(axis=0)).tolist():
         others = predicted[:, row]
         result[row] = np.bincount(others[others >= 0]).argmax()

@@ -132,20 +132,26 @@ def _change(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def _suspects(trace: Trace, record: RowRecord, count: int) -> Iterable[dict[str, Any]]:
     """The most suspect rows, each with its place among the training rows and what the model would call it."""
     epochs = usable_epochs(record)
-    scores, suggested = suspicion(record, epochs), suggested_labels(record, epochs)
+    scores = suspicion(record, epochs)
+    most = np.argsort(-scores, kind="stable")[: min(count, LISTED)]
+    suggested = suggested_labels(record, epochs, most)
+    certain = np.logical_and.accumulate((scores[most] > 0) & (suggested >= 0))
+    most, suggested = most[certain], suggested[certain]
     table = trace.table("train")
-    for index in np.argsort(-scores, kind="stable")[: min(count, LISTED)].tolist():
-        if scores[index] <= 0 or suggested[index] < 0:
-            return
+    known: dict[int, dict[Any, Any]] = {}
+    if table is not None:
+        inside = most[most < len(table)]
+        known = dict(zip(inside.tolist(), table.iloc[inside].to_dict("records"), strict=True))
+    for index, label in zip(most.tolist(), suggested.tolist(), strict=True):
         row: dict[str, Any] = {
             "index": index,
             "split": "train",
             "label": label_name(trace, int(record.labels[index])),
-            "suggested": label_name(trace, int(suggested[index])),
+            "suggested": label_name(trace, label),
             "score": round(float(scores[index]), 3),
         }
-        if table is not None and index < len(table):
-            found = table.iloc[index]
+        found = known.get(index)
+        if found is not None:
             row |= {"row": int(found["row"]), "source": str(found["source"])} if "row" in found else {}
             row["text"] = str(found["text"] if "text" in found else found.get("image", ""))[:EXCERPT]
         yield row

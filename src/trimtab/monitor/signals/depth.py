@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,14 +28,35 @@ MOST_PRODUCTS = 1 << 22
 MIB = 1 << 20
 
 
-@dataclass
-class _Tensor:
-    """A parameter by the elements that stand for it."""
+@dataclass(frozen=True)
+class _Scale:
+    """How sampled elements of parameters, one parameter after another, make norms of blocks.
 
-    parameter: nn.Parameter
-    # Elements that each sampled one stands for.
-    share: float
-    before: torch.Tensor | None = None
+    Args:
+        sizes: elements of each parameter by block.
+        counts: sampled elements of each block.
+        roots: by sampled element, the root of how many elements it stands for, `[elements]`.
+    """
+
+    sizes: dict[str, list[int]]
+    counts: list[int]
+    roots: torch.Tensor
+
+    @classmethod
+    def of(cls, sizes: dict[str, list[int]], device: torch.device) -> _Scale:
+        """That of parameters of these sizes."""
+        counts = {block: [min(size, RUNS * RUN_LENGTH) for size in of_block] for block, of_block in sizes.items()}
+        every = [
+            (size / count, count) for block in sizes for size, count in zip(sizes[block], counts[block], strict=True)
+        ]
+        shares = torch.tensor([share for share, _ in every]).sqrt()
+        roots = shares.repeat_interleave(torch.tensor([count for _, count in every]))
+        return cls(sizes, [sum(of_block) for of_block in counts.values()], roots.to(device))
+
+    def norms(self, sampled: torch.Tensor) -> dict[str, float]:
+        """By block, the norm of all its elements, estimated from the sampled ones, `[elements]`."""
+        norms = torch._foreach_norm((sampled * self.roots).split(self.counts))
+        return dict(zip(self.sizes, torch.stack(norms).tolist(), strict=True))
 
 
 @dataclass
@@ -75,7 +96,9 @@ class DepthSignals(StepHook):
         self.every = max(APART, math.ceil(total_steps / SAMPLES))
         self._blocks = {block.name: block.parameters for block in blocks.blocks}
         self._armed = True
-        self._tensors: dict[str, list[_Tensor]] = {}
+        self._scale: _Scale | None = None
+        self._training: list[nn.Parameter] = []
+        self._before: torch.Tensor | None = None
         self._fields: dict[str, dict[str, float | None]] = {}
         self._noise = _Noise()
         self._process = psutil.Process()
@@ -87,37 +110,38 @@ class DepthSignals(StepHook):
         return step <= FIRST_STEPS or step % self.every == 0
 
     def after_backward(self, step: int) -> dict[str, float]:
-        """Norms of gradients and weights."""
-        self._tensors = {}
+        """Norms of gradients."""
+        self._training, self._before = [], None
         if not self.is_sampled(step):
             return {}
-        parameters = dict(self.model.named_parameters())
-        for block, names in self._blocks.items():
-            training = [parameters[name] for name in names if parameters[name].grad is not None]
-            if training:
-                self._tensors[block] = [_Tensor(p, p.numel() / _sample(p.data).numel()) for p in training if p.numel()]
-        self._fields = {
-            block: {"grad_norm": _norm([(_sample(t.parameter.grad), t.share) for t in tensors])}
-            for block, tensors in self._tensors.items()
+        known = dict(self.model.named_parameters())
+        blocks = {block: [known[name] for name in names] for block, names in self._blocks.items()}
+        blocks = {
+            block: [p for p in of_block if p.grad is not None and p.numel()] for block, of_block in blocks.items()
         }
+        sizes = {block: [parameter.numel() for parameter in of_block] for block, of_block in blocks.items() if of_block}
+        self._training = [parameter for of_block in blocks.values() for parameter in of_block]
+        if self._training:
+            if self._scale is None or self._scale.sizes != sizes:
+                self._scale = _Scale.of(sizes, self._training[0].device)
+            gradients = _gather([p.grad for p in self._training if p.grad is not None])
+            self._fields = {block: {"grad_norm": norm} for block, norm in self._scale.norms(gradients).items()}
         return {}
 
     def before_update(self, step: int) -> None:
         """Keep the sampled weights."""
-        for tensors in self._tensors.values():
-            for tensor in tensors:
-                tensor.before = _sample(tensor.parameter.data).clone()
+        if self._training:
+            self._before = _gather(self._training)
 
     def after_update(self, step: int) -> None:
         """Compare with them, and tell."""
-        for block, tensors in self._tensors.items():
-            known = [(t, t.before) for t in tensors if t.before is not None]
-            moved = _norm([(_sample(t.parameter.data) - before, t.share) for t, before in known])
-            size = _norm([(before, t.share) for t, before in known])
-            self._fields[block] |= {"weight_norm": size, "update_ratio": moved / size if size else None}
-        if self._tensors:
+        if self._before is not None and self._scale is not None:
+            sizes = self._scale.norms(self._before)
+            for block, moved in self._scale.norms(_gather(self._training) - self._before).items():
+                size = sizes[block]
+                self._fields[block] |= {"weight_norm": size, "update_ratio": moved / size if size else None}
             self.tell(blocks=_short(self._fields), noise=self._take_noise(), **self._memory())
-        self._tensors = {}
+        self._training, self._before = [], None
         self._armed = self.is_sampled(step + 1) or 0 < self._noise.rows < FEWEST_ROWS
 
     def close(self) -> None:
@@ -178,23 +202,18 @@ def _short(blocks: dict[str, dict[str, float | None]]) -> dict[str, dict[str, fl
     }
 
 
-def _sample(tensor: torch.Tensor | None) -> torch.Tensor:
+def _gather(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The elements that stand for the tensors, one after another, as a copy in float32, `[elements]`."""
+    return torch.cat([_sample(tensor) for tensor in tensors]).float()
+
+
+def _sample(tensor: torch.Tensor) -> torch.Tensor:
     """The elements that stand for a tensor: all of a small one, else equally spaced runs of neighbours."""
-    if tensor is None:
-        raise ValueError("the parameter has no gradient")
     flat = tensor.detach().reshape(-1)
-    if flat.numel() <= RUNS * RUN_LENGTH:
+    size = flat.numel()
+    if size <= RUNS * RUN_LENGTH:
         return flat
-    return flat.as_strided((RUNS, RUN_LENGTH), ((flat.numel() - RUN_LENGTH) // (RUNS - 1), 1))
-
-
-def _norm(samples: list[tuple[torch.Tensor, float]]) -> float:
-    """The norm of all tensors together, from their samples and the elements that each sampled one stands for."""
-    if not samples:
-        return 0.0
-    norms = torch._foreach_norm([sample.float() for sample, _ in samples])
-    shares = torch.tensor([share for _, share in samples], device=norms[0].device)
-    return float((torch.stack(norms).square() * shares).sum().sqrt())
+    return flat.as_strided((RUNS, RUN_LENGTH), ((size - RUN_LENGTH) // (RUNS - 1), 1)).reshape(-1)
 
 
 def _last_linear(model: nn.Module, blocks: Blocks, num_labels: int) -> nn.Linear | None:
