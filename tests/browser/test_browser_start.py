@@ -283,6 +283,19 @@ def test_trying_a_text_shows_labels_and_words(
     page.wait_for_selector(".try-history li")
 
 
+@pytest.mark.parametrize("settings", LOOKS)
+def test_trying_can_be_done_by_everyone(
+    fake: FakeDashboard, open_page: Open, audit: Callable[..., list[str]], settings: dict
+) -> None:
+    page = open_page(f"{fake.url}/#/try?run={quote(next(iter(fake.runs)), safe='')}", **settings)
+    assert audit(page) == []
+    page.fill(".try textarea", "the router is old, no refund please")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".try-card")
+    assert audit(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == page.evaluate("innerWidth")
+
+
 def test_trying_an_image(fake: FakeDashboard, open_page: Open) -> None:
     run = next(iter(fake.runs.values()))
     run["summary"]["task"] = "image-classification"
