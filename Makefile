@@ -48,7 +48,7 @@ quickstart: $(VENV)/.installed $(WEB)
 	@echo "  $(BIN)/trimtab dashboard runs --open   (curves, findings and what to do about them, in your browser)"
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --quiet
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --quiet
 
 check: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

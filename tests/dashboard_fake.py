@@ -251,6 +251,7 @@ class FakeDashboard:
 class Handler(BaseHTTPRequestHandler):
     fake: ClassVar[FakeDashboard]
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body would wait until the head has been acknowledged
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path

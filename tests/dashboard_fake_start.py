@@ -160,6 +160,7 @@ class FakeDashboard:
 class _Handler(BaseHTTPRequestHandler):
     dashboard: FakeDashboard
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body would wait until the head has been acknowledged
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
