@@ -319,10 +319,12 @@ def test_predict_checks_what_it_is_given(client: Client, folder: Path) -> None:
     (folder / "one" / "model").mkdir()
     for body in ({"inputs": []}, {"inputs": "x"}, {"inputs": [["a", "b", "c"]]}, {"inputs": ["x"] * 101}, {}):
         refused(client.post(run_path("one", "/predict"), body), 422)
-    refused(client.post(run_path("one", "/predict"), {"inputs": ["x" * 100_001]}), 413)
+    long = refused(client.post(run_path("one", "/predict"), {"inputs": ["x" * 100_001]}), 413)
+    assert "100,000 characters" in long["message"]
     headers = {"X-Trimtab-Token": "a-token-of-the-page-for-tests"}
     files = {"file": ("x.png", b"#!/bin/sh", "image/png")}
-    refused(client.send("POST", run_path("one", "/predict"), files=files, headers=headers), 400)
+    script = refused(client.send("POST", run_path("one", "/predict"), files=files, headers=headers), 400)
+    assert "no image" in script["message"] and "PNG" in script["remedy"]
 
 
 def test_what_breaks_is_told_as_json(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,14 +78,8 @@ class Table:
         self._epochs.append(epoch)
         self._times.append(time)
         for name, value in values:
-            column = self._series.get(name)
-            if column is None:
-                if len(self._series) >= MOST_SERIES:
-                    continue
-                column = self._series[name] = array("f")
-            if len(column) < count:
-                column.extend([math.nan] * (count - len(column)))
-            if len(column) == count:
+            column = self._filled(name, count)
+            if column is not None and len(column) == count:  # else the row names it twice
                 column.append(value)
 
     def extend(
@@ -102,14 +96,20 @@ class Table:
         self._epochs.extend(epochs)
         self._times.extend(times)
         for name, values in series.items():
-            column = self._series.get(name)
-            if column is None:
-                if len(self._series) >= MOST_SERIES:
-                    continue
-                column = self._series[name] = array("f")
-            if len(column) < count:
-                column.extend([math.nan] * (count - len(column)))
-            column.extend(values)
+            column = self._filled(name, count)
+            if column is not None:
+                column.extend(values)
+
+    def _filled(self, name: str, count: int) -> array[float] | None:
+        """The values of a series, with NaN up to the row `count`; None where there are too many series for one more."""
+        column = self._series.get(name)
+        if column is None:
+            if len(self._series) >= MOST_SERIES:
+                return None
+            column = self._series[name] = array("f")
+        if len(column) < count:
+            column.extend([math.nan] * (count - len(column)))
+        return column
 
     def cut(self, step: int) -> int | None:
         """Drop the rows at `step` and beyond; the first step that was dropped, None where none was."""
