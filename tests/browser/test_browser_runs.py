@@ -279,6 +279,11 @@ def test_browser_language_and_colours_are_followed(open_page: Open, fake: FakeDa
     page.reload()
     page.wait_for_selector(".run-name")
     assert page.evaluate(GROUND) > 220
+    page.locator(".switch-theme").click()
+    assert page.evaluate(GROUND) < 40, "a choice shows at once"
+    page.locator(".switch-theme").click()  # as the system again, which changes while the page is open
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"() => {GROUND} > 220")
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])

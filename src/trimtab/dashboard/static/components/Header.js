@@ -1,4 +1,4 @@
-import { html, useEffect } from "../lib/ui.js";
+import { html, useLayoutEffect } from "../lib/ui.js";
 import { useMedia, useStored } from "../lib/dom.js";
 import { useInfo } from "../lib/info.js";
 import { t, useLanguage } from "../lib/i18n.js";
@@ -45,7 +45,7 @@ function LanguageSwitch() {
 function ThemeSwitch() {
   const [theme, setTheme] = useStored("theme", "auto");
   const dark = useMedia("(prefers-color-scheme: dark)");
-  useEffect(() => {
+  useLayoutEffect(() => {
     const system = dark ? "dark" : "light";
     document.documentElement.dataset.theme = theme === "light" || theme === "dark" ? theme : system;
   }, [theme, dark]);
