@@ -310,11 +310,10 @@ def test_two_dashboards_see_each_others_notes(open_page: Open, world: World) -> 
 def test_from_the_list_to_the_findings_by_keyboard(open_page: Open, world: World) -> None:
     page = open_page(world.address)
     page.wait_for_selector(".run-name")
-    page.keyboard.press("j")
     for _ in range(10):
+        page.keyboard.press("j")  # has the focus at once: a key right after it goes there
         if page.evaluate("document.activeElement.innerText") == "first":
             break
-        page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url("**/#/run/first")
     page.wait_for_selector(".tab")

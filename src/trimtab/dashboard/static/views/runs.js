@@ -48,7 +48,7 @@ function Shown({ runs, route, narrow, root }) {
   const [folded, setFolded] = useState(() => new Set()); // keys of groups
   const [help, setHelp] = useState(false);
   const search = useRef(null);
-  const control = useRef({ reveal: () => {}, order: [], last: null }).current;
+  const control = useRef({ reveal: () => {}, order: [], last: null, heading: null }).current;
   Object.assign(kept, { chosen, current });
 
   const shown = useMemo(() => sorted(runs.filter((run) => matches(run, query)), sortColumn(query.sort.by), query.sort.down), [runs, query]);
@@ -114,18 +114,26 @@ function changed(old, ids, on) {
 /** The keys of the list. @returns {(by: number, fromTop?: boolean) => void} moves the focus by some runs, or to the first */
 function useRunKeys({ runs, chosen, current, setCurrent, setChosen, setEditing, setHelp, choose, archive, control, search, editing }) {
   const info = useInfo();
+  // Where the keys have gone: to a row that is not in the page yet, else to the one with the focus, else where they were.
+  const place = () => control.heading ?? document.activeElement?.closest?.("[data-run]")?.dataset.run ?? current;
   const focus = (id) => {
     setCurrent(id);
     control.reveal(id);
-    // The row may have come into the page just now.
-    requestAnimationFrame(() => requestAnimationFrame(() => document.querySelector(`[data-run="${CSS.escape(id)}"] .run-name`)?.focus({ preventScroll: true })));
+    control.heading = null;
+    if (focusRow(id)) return;
+    control.heading = id;
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (control.heading !== id) return; // gone on since
+      control.heading = null;
+      focusRow(id);
+    }));
   };
   const move = (by, fromTop = false) => {
-    const at = fromTop ? -1 : control.order.indexOf(document.activeElement?.closest?.("[data-run]")?.dataset.run ?? current);
+    const at = fromTop ? -1 : control.order.indexOf(place());
     const next = control.order[at < 0 ? 0 : Math.min(control.order.length - 1, Math.max(0, at + by))];
     if (next !== undefined) focus(next);
   };
-  const here = () => runs.find(({ id }) => id === (document.activeElement?.closest?.("[data-run]")?.dataset.run ?? current));
+  const here = () => runs.find(({ id }) => id === place());
   const withRun = (act) => () => {
     const run = here();
     if (run) act(run);
@@ -148,6 +156,13 @@ function useRunKeys({ runs, chosen, current, setCurrent, setChosen, setEditing, 
     Escape: () => (editing ? setEditing(null) : setChosen(new Set())),
   });
   return move;
+}
+
+/** @param {string} id @returns {boolean} whether the run's row is in the page, and now has the focus */
+function focusRow(id) {
+  const name = document.querySelector(`[data-run="${CSS.escape(id)}"] .run-name`);
+  name?.focus({ preventScroll: true });
+  return name !== null;
 }
 
 /** Coming back from a run shows the list where it was left. */
