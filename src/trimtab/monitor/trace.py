@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trimtab.core.way import Way
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.rows import RowRecord
 
 Floats = NDArray[np.float64]
+Item = TypeVar("Item")
 
 # Columns of a step, beside `learning_rate`, the largest of all groups' rates.
 STEP_COLUMNS = ("epoch", "loss", "grad_norm", "weight", "tokens", "padded_tokens", "seconds", "data_seconds", "stage")
@@ -44,6 +47,20 @@ class Evaluation:
     best: bool = False
 
 
+@dataclass(frozen=True)
+class _Later:
+    """What was recorded of the steps above one."""
+
+    steps: list[int]
+    columns: dict[str, list[float]]
+    extras: list[Mapping[str, Any]]
+    skipped: dict[int, tuple[str, tuple[int, ...]]]
+    evaluations: list[Evaluation]
+    signals: list[dict[str, Any]]
+    inspections: list[dict[str, Any]]
+    retention: dict[str, Any]
+
+
 class Trace:
     """All that was recorded of a run, so far.
 
@@ -62,7 +79,7 @@ class Trace:
         data_findings: findings of the data report, as dictionaries.
         actions: `action` events.
         skipped: step -> why its gradient was not used, with its rows: (reason, rows).
-        retention: what the model kept of the pretrained one; empty before it was measured.
+        retention: what the model kept of the pretrained one, as last measured, with the `step`; empty before that.
         end: the `end` event; empty before the run has finished.
         final: content of `evaluation.json`; empty before the run has finished.
     """
@@ -88,6 +105,7 @@ class Trace:
         self._steps: list[int] = []
         self._columns: dict[str, list[float]] = {name: [] for name in (*STEP_COLUMNS, "learning_rate")}
         self._extras: list[Mapping[str, Any]] = []
+        self._way = Way(self._take_out, self._put_back)
 
     @classmethod
     def from_events(cls, events: Iterable[Mapping[str, Any]], facts: Facts | None = None, **fields: Any) -> Trace:
@@ -114,9 +132,9 @@ class Trace:
             self.data_findings.append(dict(event))
         elif kind == "action":
             self.actions.append(dict(event))
-            if isinstance(event.get("back_to"), int):
-                # The autopilot took the run back: what came after that step is taken again.
-                self._forget_from(event["back_to"] + 1)
+            self._way.follow(event)
+        elif kind == "control":
+            self._way.follow(event)
         elif kind == "retention":
             self.retention = dict(event)
         elif kind == "end":
@@ -201,6 +219,34 @@ class Trace:
         _cut(self.signals, step + 1)
         _cut(self.inspections, step)
 
+    def _take_out(self, above: int) -> _Later:
+        """Forget what was recorded of steps above one, and return it."""
+        place = bisect_right(self._steps, above)
+        retention = self.retention if number(self.retention.get("step")) > above else {}
+        if retention:
+            self.retention = {}
+        return _Later(
+            steps=_cut_out(self._steps, place),
+            columns={name: _cut_out(column, place) for name, column in self._columns.items()},
+            extras=_cut_out(self._extras, place),
+            skipped={step: self.skipped.pop(step) for step in sorted(self.skipped) if step > above},
+            evaluations=_cut_out(self.evaluations, sum(evaluation.step <= above for evaluation in self.evaluations)),
+            signals=_cut_out(self.signals, sum(signal["step"] <= above for signal in self.signals)),
+            inspections=_cut_out(self.inspections, sum(look["step"] <= above for look in self.inspections)),
+            retention=retention,
+        )
+
+    def _put_back(self, later: _Later) -> None:
+        self._steps += later.steps
+        for name, values in later.columns.items():
+            self._columns[name] += values
+        self._extras += later.extras
+        self.skipped |= later.skipped
+        self.evaluations += later.evaluations
+        self.signals += later.signals
+        self.inspections += later.inspections
+        self.retention = later.retention or self.retention
+
     def _add_evaluation(self, step: int, event: Mapping[str, Any]) -> None:
         if event.get("split", "validation") != "validation":
             return
@@ -216,6 +262,13 @@ class Trace:
                 best=bool(event.get("best")),
             )
         )
+
+
+def _cut_out(items: list[Item], place: int) -> list[Item]:
+    """Remove the items from `place` on, and return them."""
+    later = items[place:]
+    del items[place:]
+    return later
 
 
 def _cut(records: list[dict[str, Any]], step: int) -> None:

@@ -13,7 +13,9 @@ from autopilot_runs import EPOCHS, PER_EPOCH, KilledError, Run, at, finding
 
 from trimtab.core.errors import NonFiniteError
 from trimtab.core.events import read_events
+from trimtab.dashboard.reading.columns import Tables
 from trimtab.models.blocks import map_blocks
+from trimtab.monitor.trace import Trace
 from trimtab.strategies.base import ParameterGroup, TrainingPlan
 from trimtab.strategies.partial import Partial, PartialOptions
 from trimtab.training.checkpoints import CheckpointStore, load_weights
@@ -94,6 +96,30 @@ def test_what_does_not_help_is_undone_to_the_last_bit(tmp_path: Path, name: str)
     best = tiny_engine.weights_of(run.engine.model)
     load_weights(plain[12], run.engine.model)
     assert tiny_engine.same_weights(best, tiny_engine.weights_of(run.engine.model))
+
+
+def test_record_of_an_undone_action_reads_as_that_of_a_run_without_it(tmp_path: Path) -> None:
+    values = {0: 0.3, 6: 0.5, 12: 0.6, 18: 0.5}
+    run = Run(tmp_path / "act", at(12, finding("learning_rate_too_high")), values)
+    run.run()
+    weights_without(tmp_path, values)
+
+    assert run.events("autopilot")[0]["back_to"] < run.events("autopilot_effect")[0]["back_to"] == 12
+    acted, plain = (list(read_events(tmp_path / name / "events.jsonl")) for name in ("act", "off"))
+    traces = [Trace.from_events(events) for events in (acted, plain)]
+    assert traces[0].steps.tolist() == traces[1].steps.tolist() == list(range(1, TOTAL + 1))
+    for name in ("loss", "learning_rate", "grad_norm"):
+        assert traces[0].column(name).tolist() == traces[1].column(name).tolist(), name
+    assert [item.step for item in traces[0].evaluations] == [item.step for item in traces[1].evaluations]
+    tables = [Tables(), Tables()]
+    for table, events in zip(tables, (acted, plain), strict=True):
+        table.add_all(events)
+    for name in ("step", "evaluation"):
+        shown, wanted = (table.by_name[name].columns() for table in tables)
+        assert shown.step.tolist() == wanted.step.tolist()
+        for series, values_of in wanted.series.items():
+            if "second" not in series:
+                np.testing.assert_array_equal(shown.series[series], values_of, err_msg=series)
 
 
 def test_an_undone_action_is_not_tried_again_and_the_next_one_is(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.core.way import Way
 from trimtab.dashboard.reading.plain import number, whole
 
 TABLES = ("step", "evaluation", "signals", "inspection")
@@ -100,6 +101,11 @@ class Table:
             if column is not None:
                 column.extend(values)
 
+    def put_back(self, rows: Columns) -> None:
+        """Append rows that `columns` gave, whose steps ascend from the last one on."""
+        series = {name: values.tolist() for name, values in rows.series.items()}
+        self.extend(rows.step.tolist(), rows.epoch.tolist(), rows.time.tolist(), series)
+
     def _filled(self, name: str, count: int) -> array[float] | None:
         """The values of a series, with NaN up to the row `count`; None where there are too many series for one more."""
         column = self._series.get(name)
@@ -156,6 +162,7 @@ class Tables:
     def __init__(self) -> None:
         self.by_name = {name: Table() for name in TABLES}
         self._dropped: int | None = None
+        self._way = Way(self._take_out, self._put_back)
 
     @property
     def last_step(self) -> int:
@@ -223,7 +230,7 @@ class Tables:
         elif kind == "inspection":
             self._add("inspection", step, event, _inspection_values(event))
         elif kind in ("action", "control"):
-            self._go_back(step, event)
+            self._way.follow(event)
 
     def _add_step(self, step: int, event: Mapping[str, Any]) -> None:
         # After a resume, steps since the checkpoint appear again: the later ones hold, and what followed them is void.
@@ -237,13 +244,15 @@ class Tables:
         self._cut(table, step)
         self.by_name[table].append(step, number(event.get("epoch")), number(event.get("time")), values)
 
-    def _go_back(self, step: int, event: Mapping[str, Any]) -> None:
-        """After a resume, and where an action took the run back, what came after that step is taken again."""
-        is_resume = event.get("type") == "action" and event.get("action") == "resume"
-        back = step if is_resume else whole(event.get("back_to"))
-        if back is not None:
-            for name in TABLES:
-                self._cut(name, back + 1)
+    def _take_out(self, above: int) -> dict[str, Columns]:
+        later = {name: table.columns(table.row_after(above)) for name, table in self.by_name.items()}
+        for name in TABLES:
+            self._cut(name, above + 1)
+        return later
+
+    def _put_back(self, later: Mapping[str, Columns]) -> None:
+        for name, rows in later.items():
+            self.by_name[name].put_back(rows)
 
     def _cut(self, table: str, step: int) -> None:
         first = self.by_name[table].cut(step)

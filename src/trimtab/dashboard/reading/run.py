@@ -13,9 +13,10 @@ from trimtab.dashboard.reading.columns import TABLES, Columns, Tables
 from trimtab.dashboard.reading.downsample import sampled, to_json
 from trimtab.dashboard.reading.findings import MOST_FINDINGS, Finding, Findings, finding_of
 from trimtab.dashboard.reading.places import Place
-from trimtab.dashboard.reading.plain import Signature, plain, read_json, signature, text, whole
+from trimtab.dashboard.reading.plain import Signature, plain, read_json, signature
 from trimtab.dashboard.reading.recipes import read_recipe, with_origins
 from trimtab.dashboard.reading.revisions import Revisions
+from trimtab.dashboard.reading.stages import Stages
 from trimtab.dashboard.reading.tail import Tail
 from trimtab.dashboard.reading.words import SILENT, line_of
 
@@ -62,7 +63,7 @@ class _Record:
     data_findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
     actions: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MOST_ACTIONS))
     actions_taken: int = 0
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: Stages = field(default_factory=Stages)
     retention: dict[str, Any] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
 
@@ -187,7 +188,7 @@ class OpenRun:
                 "evaluation": evaluation,
                 "findings": findings,
                 "actions": list(record.actions),
-                "stages": self._stages(),
+                "stages": record.stages.told(self._tables.last_step if signature(self._run.evaluation) else None),
                 "suspects": suspects_of(findings),
                 "retention": retention or record.retention,
                 "examined": diagnosis.get("examined") or [],
@@ -265,21 +266,7 @@ class OpenRun:
             action = {"action": "control", **action}
         self._record.actions.append(action)
         self._record.actions_taken += 1
-        step, stages, what = whole(event.get("step")), self._record.stages, event.get("action")
-        back = step if what == "resume" else whole(event.get("back_to"))
-        while stages and back is not None and stages[-1]["from"] > back:
-            stages.pop()
-        if what == "stage" and step is not None:
-            while stages and stages[-1]["from"] >= step:
-                stages.pop()
-            stages.append({"name": text(event.get("name"), "stage"), "from": step})
-
-    def _stages(self) -> list[dict[str, Any]]:
-        """The stages with the step at which each ended; None of the present one."""
-        stages = self._record.stages
-        ends = [stage["from"] for stage in stages[1:]]
-        last = self._tables.last_step if stages and signature(self._run.evaluation) else None
-        return [{**stage, "to": end} for stage, end in zip(stages, [*ends, last], strict=False)]
+        self._record.stages.add(event)
 
     def _take_diagnosis(self) -> None:
         found = signature(self._run.diagnosis)
