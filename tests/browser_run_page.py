@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from dashboard_fake_run import FakeRuns
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
     Open = Callable[..., Page]
 
@@ -29,6 +30,16 @@ def opened(open_page: Open, fake: FakeRuns, tab: str = "", run_id: str | None = 
 def chart(page: Page, title: str) -> Any:
     """The figure with a title."""
     return page.locator(f'figure.chart[aria-label="{title}"]')
+
+
+def save_chart(figure: Locator, kind: str, folder: Path) -> bytes:
+    """The file that a chart is saved as: `PNG`, `SVG` or `Numbers`."""
+    figure.locator(".export > button").click()
+    with figure.page.expect_download() as waiting:
+        figure.locator(".export-box").get_by_text(kind).click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path.read_bytes()
 
 
 def reads(page: Page, title: str, text: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 VENDOR = Path(__file__).parents[2] / "src" / "trimtab" / "dashboard" / "static" / "vendor"
 # The first without a window of its own, whose drawing takes two thirds of the processor time of a page's test.
 BROWSERS = ("chromium-headless-shell", "chromium")
+# Fixtures that are servers.
+SERVERS = {"fake", "large"}
 TIMEOUT = 15_000  # ms; generous, since other tests share the machine
 # What the browser itself says about answers that are errors; tests of such answers look at the page.
 EXPECTED = ("Failed to load resource",)
@@ -49,8 +51,8 @@ def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Call
     Keyword arguments go to `Browser.new_context`: `viewport`, `color_scheme`, `locale`, and so on. A page's `errors`
     is the list of what went wrong in it.
     """
-    if "fake" in request.fixturenames:
-        request.getfixturevalue("fake")  # begun first, so that it ends last: a page without its server has errors
+    for server in SERVERS.intersection(request.fixturenames):
+        request.getfixturevalue(server)  # begun first, so that it ends last: a page without its server has errors
     contexts, errors = [], []
 
     def open_it(address: str, **settings: Any) -> Page:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from browser_run_page import save_chart
 from dashboard_fake_data import EVIL
 from dashboard_fake_start import STATIC, FakeDashboard
 
@@ -84,6 +88,24 @@ def test_groups_have_a_mean(fake: FakeDashboard, open_page: Open) -> None:
     assert "least to the greatest" in last.inner_text()
     page.click("text=std. error")
     assert "one standard error" in last.inner_text()
+
+
+def test_spread_around_a_mean_is_saved_with_the_chart(fake: FakeDashboard, open_page: Open, tmp_path: Path) -> None:
+    page = compare(fake, open_page)
+    page.select_option(".compare-tools select", "optimizer.learning_rate")
+    lines(page, 4)
+    last = page.locator(".compare-charts .chart").last
+    svg = ET.fromstring(save_chart(last, "SVG", tmp_path))
+    ribbons = svg.findall(".//{http://www.w3.org/2000/svg}polygon")
+    assert len(ribbons) == 4 and all(len(ribbon.attrib["points"].split()) >= 4 for ribbon in ribbons)
+    rows = list(csv.DictReader(save_chart(last, "Numbers", tmp_path).decode().splitlines()))
+    names = [name for name in rows[0] if name.endswith(" (low)")]
+    assert len(names) == 4
+    told = [
+        tuple(row[name.removesuffix("(low)") + f"({end})"] for end in ("low", "high")) for row in rows for name in names
+    ]
+    spans = [(float(low), float(high)) for low, high in told if low]
+    assert spans and all(low <= high for low, high in spans) and any(low < high for low, high in spans)
 
 
 def test_only_the_keys_that_differ(fake: FakeDashboard, open_page: Open) -> None:

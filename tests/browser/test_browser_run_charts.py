@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browser_run_page import chart, drag_over, drawn_colours, opened, reads
+from browser_run_page import chart, drag_over, drawn_colours, opened, reads, save_chart
 from dashboard_fake_run import FakeRuns, serving_runs
 from dashboard_made_run import FakeRun, made_run, rows_of, step_table
 
@@ -126,13 +126,7 @@ def test_charts_are_saved_as_files(open_page: Open, fake: FakeRuns, run: FakeRun
     page = opened(open_page, fake, "curves")
 
     def saved(title: str, kind: str) -> bytes:
-        figure = chart(page, title)
-        figure.locator(".export > button").click()
-        with page.expect_download() as waiting:
-            figure.locator(".export-box").get_by_text(kind).click()
-        path = tmp_path / waiting.value.suggested_filename
-        waiting.value.save_as(path)
-        return path.read_bytes()
+        return save_chart(chart(page, title), kind, tmp_path)
 
     for title in ("Loss", "Update ratio by depth"):
         png = saved(title, "PNG")
@@ -215,6 +209,13 @@ def test_the_numbers_of_the_charts(open_page: Open, fake: FakeRuns) -> None:
     assert call("charts/options", "m.widened(3, 3.25)") == [3, 3.25]
     # Colours: the greatest value in a pixel is seen; blocks stand by depth.
     assert call("charts/heat_data", "m.perPixel([1, 2, 3, 4], [9, 1, 2, 3], 0, 4, 2)") == [9, 3]
+    signals = "{step: [1, 2, 3], epoch: [0, 1, 2], time: [7, 8, 9], series: {'a/x': [1, null, 3], 'noise': [1, 2, 3]}}"
+    assert call("charts/heat_data", f"m.rowsOf({signals}, 'a')") == {
+        "step": [1, 3],
+        "epoch": [0, 2],
+        "time": [7, 9],
+        "series": {"a/x": [1, 3]},
+    }
     assert call("charts/heat_data", "m.byDepth(['head', 'block 10', 'block 2', 'embeddings'])") == [
         "embeddings",
         "block 2",

@@ -6,6 +6,7 @@ import { firstTime, positions } from "./data.js";
 import { resolve } from "./colors.js";
 import { axisText, logTicks, tickText } from "./options.js";
 import { severityColor } from "./overlay.js";
+import { outlines } from "./ribbons.js";
 import { chartSvg } from "./svg.js";
 
 const TYPES = { png: "image/png", svg: "image/svg+xml", csv: "text/csv" };
@@ -106,7 +107,8 @@ function svgOf({ title, plot, prepared, lines, axis, log, bands, marks, gap, pla
     title,
     x: { min: x.min, max: x.max, ticks: ticks[0].filter(inside), text: axisText(axis), label: t(`axis.${axis}`), values: prepared.x },
     y: { min: y.min, max: y.max, ticks: log ? logTicks(y.min, y.max) : ticks[1].filter((tick) => tick >= y.min && tick <= y.max), text: (value) => tickText(value, log ? 0 : ticks[1][1] - ticks[1][0]), log },
-    lines: [...drawn, ...named],
+    lines: [...drawn.filter(({ edge }) => !edge), ...named],
+    ribbons: outlines(drawn, prepared.x),
     bands: bands.map((band) => ({ ...band, from: place(band.from), to: place(band.to) })),
     marks: marks.map((mark) => ({ at: place(mark.step), label: mark.label, color: severityColor(mark.severity) })).filter(({ at }) => inside(at)),
     gap: gap ?? [],
@@ -114,8 +116,10 @@ function svgOf({ title, plot, prepared, lines, axis, log, bands, marks, gap, pla
   });
 }
 
-/** The numbers of the chart, a row a step: step, epoch, seconds since the start, and a column a line. */
-function csvOf({ tables, lines }) {
+/** The numbers of the chart, a row a step: step, epoch, seconds since the start, and a column a line, three of one with a band. */
+function csvOf({ tables, lines: drawn }) {
+  const edge = (line, end) => ({ ...line, name: line[end], label: `${line.label} (${end})` });
+  const lines = drawn.flatMap((line) => (line.low ? [line, edge(line, "low"), edge(line, "high")] : [line]));
   const used = [...new Set(lines.map((line) => line.table))].filter((name) => tables[name]?.step?.length);
   const origin = firstTime(used.map((name) => tables[name]));
   const rows = new Map();

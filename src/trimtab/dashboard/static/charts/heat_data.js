@@ -17,6 +17,18 @@ export function blocksOf(table, kind) {
 }
 
 /**
+ * The table without the rows that have no value of a kind: other signals are measured more often.
+ * @param {object | undefined} table @param {string} kind
+ */
+export function rowsOf(table, kind) {
+  const columns = Object.entries(table?.series ?? {}).filter(([name]) => name.startsWith(`${kind}/`));
+  const kept = (table?.step ?? []).map((_, i) => columns.some(([, values]) => Number.isFinite(values[i])));
+  if (kept.every(Boolean)) return table;
+  const thin = (values) => values?.filter((_, i) => kept[i]);
+  return { ...table, step: thin(table.step), epoch: thin(table.epoch), time: thin(table.time), series: Object.fromEntries(columns.map(([name, values]) => [name, thin(values)])) };
+}
+
+/**
  * The range of a logarithmic scale: the least and greatest value above 0, without the outermost hundredth on either
  * side, so that one wild step does not make the rest one colour.
  * @param {(number | null)[][]} rows @returns {[number, number] | null} null if nothing is above 0

@@ -28,6 +28,27 @@ export function ribbons(lines, columns, hidden, log) {
   return found;
 }
 
+/**
+ * For an SVG: the outlines of what is filled, in values; one breaks where an edge is missing, and goes on through
+ * undefined (a row of another table).
+ * @param {object[]} drawn with `values` @param {number[]} xs
+ * @returns {{color: string, opacity: number, points: [number, number][]}[]}
+ */
+export function outlines(drawn, xs) {
+  return drawn.flatMap(({ edge, color, values }, i) => {
+    if (edge !== "high") return [];
+    const low = drawn[i + 1].values;
+    const pieces = [[]];
+    xs.forEach((x, k) => {
+      if (Number.isFinite(values[k]) && Number.isFinite(low[k])) pieces.at(-1).push([x, values[k], low[k]]);
+      else if (values[k] === null || low[k] === null) pieces.push([]);
+    });
+    return pieces.filter((piece) => piece.length > 1).map((piece) => ({
+      color, opacity: STRENGTH, points: [...piece.map(([x, high]) => [x, high]), ...piece.reverse().map(([x, , under]) => [x, under])],
+    }));
+  });
+}
+
 /** For uPlot: what is filled, from each high edge to the low one after it. @param {object[]} drawn */
 export function bandsOf(drawn) {
   return drawn.flatMap(({ edge, color }, i) => (edge === "high" ? [{ series: [i + 1, i + 2], fill: fade(color, STRENGTH) }] : []));

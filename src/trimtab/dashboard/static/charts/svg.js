@@ -16,12 +16,13 @@ export function escaped(text) {
  * @param {{min: number, max: number, ticks: number[], text: (value: number) => string, log: boolean}} about.y
  * @param {{label: string, color: string, dash?: number[], width?: number, values: (number|null|undefined)[]}[]} about.lines
  * @param {{from: number, to: number, label: string}[]} [about.bands] on the axis
+ * @param {{color: string, opacity: number, points: [number, number][]}[]} [about.ribbons] filled, below the lines
  * @param {{above: boolean, points: [number, number][]}[]} [about.gap]
  * @param {{at: number, label: string, color: string}[]} [about.marks]
  * @param {{ground: string, ink: string, muted: string, grid: string, gap: [string, string]}} about.colors
  * @returns {string} a whole SVG document
  */
-export function chartSvg({ title, width = 900, height = 420, x, y, lines, bands = [], gap = [], marks = [], colors }) {
+export function chartSvg({ title, width = 900, height = 420, x, y, lines, bands = [], ribbons = [], gap = [], marks = [], colors }) {
   const inner = { left: MARGIN.left, top: MARGIN.top, right: width - MARGIN.right, bottom: height - MARGIN.bottom };
   const level = y.log ? Math.log10 : (value) => value;
   const px = (value) => round(inner.left + ((value - x.min) / (x.max - x.min || 1)) * (inner.right - inner.left));
@@ -37,6 +38,7 @@ export function chartSvg({ title, width = 900, height = 420, x, y, lines, bands 
     ...bands.map((band, i) => (i % 2 ? `<rect x="${px(band.from)}" y="${inner.top}" width="${round(px(band.to) - px(band.from))}" height="${inner.bottom - inner.top}" fill="${escaped(colors.muted)}" opacity="0.1"/>` : "")
       + text(px(Math.max(band.from, x.min)) + 4, inner.bottom - 5, band.label, { size: 10.5, color: colors.muted })),
     ...gap.map((piece) => `<polygon points="${piece.points.map(([a, b]) => `${px(a)},${py(b)}`).join(" ")}" fill="${escaped(colors.gap[piece.above ? 0 : 1])}" opacity="0.22"/>`),
+    ...ribbons.map(({ color, opacity, points }) => `<polygon points="${points.map(([a, b]) => `${px(a)},${py(b)}`).join(" ")}" fill="${escaped(color)}" opacity="${opacity}"/>`),
     ...lines.map((one) => `<path d="${path(x.values, one.values, px, py, y.log)}" fill="none" stroke="${escaped(one.color)}" stroke-width="${one.width ?? 1.8}"${one.dash ? ` stroke-dasharray="${one.dash.join(" ")}"` : ""}${one.alpha < 1 ? ` opacity="${one.alpha}"` : ""} stroke-linejoin="round"/>`),
     ...marks.map((mark) => line(px(mark.at), inner.top, px(mark.at), inner.bottom, mark.color, "3 3") + `<g><title>${escaped(mark.label)}</title>${text(px(mark.at) + 3, inner.top + 11, mark.label, { size: 10, color: mark.color })}</g>`),
     "</g>",
