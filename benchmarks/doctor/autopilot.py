@@ -33,6 +33,8 @@ HEALTHY = (
     ("digits-mobilenet", "healthy-default"),
     ("genres-bert5", "healthy-lora"),
 )
+# Wrong labels among so many rows that their share can be told.
+MANY_ROWS = (("mr-electra", "flipped-20-of-1200"), ("mr-starter", "flipped-20-of-1200"))
 SEEDS = 3
 TEST_ROWS = 200
 
@@ -40,7 +42,7 @@ TEST_ROWS = 200
 def runs(seeds: int) -> list[Planned]:
     """What both arms run."""
     planted = [(world, fault) for fault in FAULTS for world in WORLDS]
-    pairs = [(seed, world, name) for seed in range(seeds) for world, name in (*planted, *HEALTHY)]
+    pairs = [(seed, world, name) for seed in range(seeds) for world, name in (*planted, *MANY_ROWS, *HEALTHY)]
     return [planned_run(world, name, seed, TEST_ROWS) for seed, world, name in pairs]
 
 

@@ -8,7 +8,7 @@ is a true consequence, which counts neither for nor against.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import data_faults as rows
@@ -216,3 +216,7 @@ def _of_process() -> tuple[Fault, ...]:
 
 
 FAULTS = {fault.name: fault for fault in (*_of_rows(), *_of_recipe(), *_of_process())}
+WITH_MORE_ROWS = {
+    fault.name: fault for fault in (replace(FAULTS["flipped-20"], name="flipped-20-of-1200", rows={"train": 1200}),)
+}
+"""Faults that the autopilot's benchmark alone plants, for what it does only where there are more rows to tell from."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from faults import FAULTS, Fault
+from faults import FAULTS, WITH_MORE_ROWS, Fault
 from settings import HEALTHY, WORLDS, Healthy, World, world_of
 
 SEEDS = {"calibration": 1, "test": 2}
@@ -104,7 +104,7 @@ def planned_run(world: str, name: str, seed: int, test_rows: int | None = None) 
     """
     place = world_of(world)
     if not name.startswith("healthy"):
-        return Planned(place, FAULTS[name], None, seed, test_rows)
+        return Planned(place, {**FAULTS, **WITH_MORE_ROWS}[name], None, seed, test_rows)
     for healthy in HEALTHY:
         if (healthy.world, healthy.key) == (world, name):
             return Planned(place, None, healthy, seed, test_rows)

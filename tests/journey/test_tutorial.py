@@ -123,7 +123,7 @@ def test_architecture_names_the_fields_of_every_event(walked: Path) -> None:
     rare |= {"extras"}  # of hooks that tell values
     # Of the doctor's findings, which a healthy run may not have.
     rare |= {"doctor", "data", "act", "by", "since", "change", "confidence", "source", "x_label", "none", "origin"}
-    actions |= {"condition_failed", "condition", "autopilot", "autopilot_effect", "autopilot_skip", "remedy", "finding"}
+    actions |= {"condition_failed", "condition", "retention_failed", "autopilot", "autopilot_effect", "autopilot_skip", "remedy", "finding"}
     actions |= {"helped", "undone"}
     actions |= {"alert_failed", "channel", "tracker_failed", "tracker"}
     within = {"grad_norm", "weight_norm", "update_ratio", "variance", "squared_norm", "loss_error", "error_confidence"}

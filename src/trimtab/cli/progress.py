@@ -128,6 +128,8 @@ class Progress:
             self._warn(f"{where}: {event['reason']}")
         elif event["action"] == "condition_failed":
             self._warn(f"the doctor could not look for {event['condition']}: {event['reason']}")
+        elif event["action"] == "retention_failed":
+            self._warn(f"what is kept of the pretrained model could not be measured now: {event['reason']}")
         elif event["action"] in ("autopilot", "autopilot_skip", "autopilot_effect"):
             self._say_autopilot(event)
 

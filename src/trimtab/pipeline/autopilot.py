@@ -12,6 +12,7 @@ from typing import Any
 
 from trimtab.core.errors import NonFiniteError, RecipeError
 from trimtab.core.events import EventLog
+from trimtab.core.said import say
 from trimtab.monitor.autopilot import LOWER, Pending, Remedy, State, decide, standard_error, verdict
 from trimtab.monitor.findings import Finding
 from trimtab.pipeline.helm import Helm
@@ -112,8 +113,8 @@ class AutoPilot:
     def rescue(self, error: NonFiniteError) -> bool:
         """Act in place of the end of the run."""
         first = self._progress.step - max(0, self._progress.nonfinite_in_row - 1)
-        message = str(error.message).rstrip(".")
-        return self._act_at_once([Finding("divergence", "act", message, first, {}, "Lower the learning rate.")])
+        message = say("{error}", error=error.message.rstrip("."))  # the error's own words
+        return self._act_at_once([Finding("divergence", "act", message, first, {}, say("Lower the learning rate."))])
 
     def give_way(self, remedy: str, back_to: int | None) -> None:
         """A person has changed the run: what waits for its effect stays as it is, and is measured no further.

@@ -8,7 +8,6 @@ from typing import Any
 from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO, Recipe
-from trimtab.core.cache import DiskCache, open_cache
 from trimtab.data.dataset import Dataset
 from trimtab.data.loading import load_dataset
 from trimtab.data.report import DataReport, data_report
@@ -16,6 +15,7 @@ from trimtab.integrations.outlets import check_outlets
 from trimtab.models.sources import resolve_model
 from trimtab.models.vectors import vector_file
 from trimtab.pipeline.augment import check_sources
+from trimtab.pipeline.caches import results_cache
 from trimtab.pipeline.parts import Groundwork, lay_groundwork, text_context
 from trimtab.pipeline.resolve import choose_device
 from trimtab.pipeline.store import check_place
@@ -39,7 +39,7 @@ def check(resolved: ResolvedRecipe, source: Any) -> tuple[Groundwork, DataReport
         options=recipe.data,
         seed=recipe.seed,
         model_name=recipe.model.name,
-        cache=_report_cache(recipe),
+        cache=results_cache(recipe, "reports"),
     )
     return ground, report
 
@@ -54,7 +54,7 @@ def report_on(resolved: ResolvedRecipe, source: Any) -> DataReport:
         dataset = _read(resolved, source)
         if dataset.columns.image is not None:
             recipe = resolved.recipe
-            return data_report(dataset, options=recipe.data, seed=recipe.seed, cache=_report_cache(recipe))
+            return data_report(dataset, options=recipe.data, seed=recipe.seed, cache=results_cache(recipe, "reports"))
     return check(resolved, source)[1]
 
 
@@ -68,12 +68,6 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "held_out": dataset.held_out,
         "notes": dataset.notes,
     }
-
-
-def _report_cache(recipe: Recipe) -> DiskCache | None:
-    """Where the report's searches are kept; None where the recipe wants no cache."""
-    section = recipe.cache
-    return open_cache("reports", enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
 
 
 def _check_before_data(recipe: Recipe) -> None:

@@ -17,6 +17,7 @@ from trimtab.data.batching import steps_per_epoch
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.coverage import not_examined
 from trimtab.monitor.diagnose import all_conditions, examined, settled
+from trimtab.monitor.drift import has_drifted
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import SEVERITIES, Finding, worst_first
 from trimtab.monitor.rows import RowRecord
@@ -27,6 +28,7 @@ from trimtab.monitor.signals.row_watch import RowMemory, RowWatch
 from trimtab.monitor.trace import Trace
 from trimtab.pipeline.judge import judge
 from trimtab.pipeline.parts import Parts
+from trimtab.pipeline.retention import retention_of
 from trimtab.tasks.base import ClassificationTask
 from trimtab.training.engine import total_steps
 from trimtab.training.session import Judgement
@@ -99,7 +101,10 @@ class LiveDoctor:
         if self._watch is not None:
             self._watch.save(self.run.rows)
         if self._inspector is not None and _is_power_of_two(len(self.trace.evaluations) + 1):
-            self.events.write("inspection", self._step, **self._inspector.look())
+            look = self._inspector.look()
+            self.events.write("inspection", self._step, **look)
+            if has_drifted(look):
+                self._measure_retention(parts)
         return judgement
 
     def examine(self, urgent: bool = False) -> list[Finding]:
@@ -154,6 +159,18 @@ class LiveDoctor:
             self._depth.close()
         if self._memory is not None and self._memory.features is not None:
             self._memory.features.close()
+
+    def _measure_retention(self, parts: Parts) -> None:
+        """Drift is a sign that something is being lost; the meter, too dear to be asked for nothing, tells what."""
+        try:
+            kept = retention_of(parts)
+        except (RuntimeError, MemoryError) as error:
+            # The pretrained model has to stand beside the one that trains: it may not fit.
+            reason = f"{type(error).__name__}: {error}"
+            self.events.write("action", self._step, action="retention_failed", reason=reason)
+            return
+        if kept is not None and kept.is_measured:
+            self.events.write("retention", self._step, **kept.to_dict())
 
     @property
     def _step(self) -> int:

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from trimtab.core.cache import DiskCache, open_cache
 from trimtab.core.events import EventLog, read_events
 from trimtab.core.files import disk_error, write_json
 from trimtab.core.runs import RunDirectory
@@ -17,13 +16,14 @@ from trimtab.evaluation.evaluate import evaluate_classification
 from trimtab.evaluation.predictions import worst_rows, write_predictions
 from trimtab.evaluation.report import ReportContext, write_reports
 from trimtab.evaluation.result import EvalResult
-from trimtab.evaluation.retention.measure import measure_retention
 from trimtab.evaluation.retention.result import RetentionResult
 from trimtab.metrics.scores import Scores
+from trimtab.pipeline.caches import results_cache
 from trimtab.pipeline.deliver import Delivery, deliver
 from trimtab.pipeline.delivered import ADAPTER, write_delivered
 from trimtab.pipeline.describe import Timer, describe_plan
 from trimtab.pipeline.parts import Parts, base_of
+from trimtab.pipeline.retention import retention_of
 from trimtab.pipeline.trained import describe_model
 from trimtab.training.checkpoints import CheckpointStore
 from trimtab.training.engine import Engine
@@ -107,27 +107,9 @@ def _tell_end(
 
 def _measure_retention(parts: Parts, events: EventLog, step: int) -> RetentionResult | None:
     """What the delivered model kept of the pretrained one; None where the recipe does not ask."""
-    ground = parts.ground
-    if ground.retention is None:
-        return None
-    events.write("phase", step, phase="retention", message="Measuring what was kept of the pretrained model")
-    return measure_retention(
-        parts.loaded.model,
-        ground.retention,
-        ground.source,
-        ground.task,
-        parts.recipe.model,
-        parts.recipe.evaluation,
-        images=parts.examples["validation"] if ground.task.modality == "image" else None,
-        max_length=ground.context.max_length,
-        cache=_cache(parts, "retention"),
-    )
-
-
-def _cache(parts: Parts, kind: str) -> DiskCache | None:
-    """Where results of a kind are kept for later runs; None where the recipe wants no cache."""
-    section = parts.recipe.cache
-    return open_cache(kind, enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
+    if parts.ground.retention is not None:
+        events.write("phase", step, phase="retention", message="Measuring what was kept of the pretrained model")
+    return retention_of(parts)
 
 
 def _save_model(run: RunDirectory, delivery: Delivery) -> None:
@@ -169,7 +151,7 @@ def _judge(parts: Parts, split: str, scores: Scores, choice: Choice, origin: tup
             dataset.splits["train"],
             dataset.splits[split],
             dataset.labels,
-            cache=_cache(parts, "baselines"),
+            cache=results_cache(parts.recipe, "baselines"),
         )
         if section.baselines
         else {}

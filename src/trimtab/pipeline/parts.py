@@ -14,7 +14,6 @@ from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.plugins import PluginSection, parse_options
 from trimtab.config.recipe import AUTO, Recipe
-from trimtab.core.cache import open_cache
 from trimtab.core.errors import RecipeError
 from trimtab.core.hooks import StepHook
 from trimtab.core.registry import STRATEGIES, TASKS
@@ -30,6 +29,7 @@ from trimtab.models.loading import LoadedModel, load_model
 from trimtab.models.processors import load_processor, max_length_of
 from trimtab.models.sources import ModelSource, resolve_model
 from trimtab.models.vocabulary import extended_tokenizer
+from trimtab.pipeline.caches import results_cache
 from trimtab.pipeline.care import build_care, check_care
 from trimtab.pipeline.final_weights import refuse_idle_interpolation, weight_average
 from trimtab.pipeline.measured import Measured
@@ -261,9 +261,7 @@ def build_parts(
 
 def _context(ground: Groundwork, loaded: LoadedModel) -> TaskContext:
     """What the rows are encoded for, with the cache that keeps them encoded for later runs, where one is wanted."""
-    section = ground.recipe.cache
-    kind = "tokens" if ground.task.modality == "text" else "images"
-    cache = open_cache(kind, enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
+    cache = results_cache(ground.recipe, "tokens" if ground.task.modality == "text" else "images")
     return text_context(TaskContext(loaded.processor, ground.context.max_length, cache), ground.strategy)
 
 

@@ -19,12 +19,13 @@ from accelerate import Accelerator
 from trimtab.config.load import with_inferred
 from trimtab.config.origins import ResolvedRecipe
 from trimtab.config.recipe import AUTO, Recipe
-from trimtab.core.cache import content_key, open_cache
+from trimtab.core.cache import content_key
 from trimtab.core.devices import computes_bf16
 from trimtab.core.errors import RecipeError
 from trimtab.data.batching import Batch
 from trimtab.models.attention import attentions_of, inner_model, set_attention
 from trimtab.models.loading import LoadedModel
+from trimtab.pipeline.caches import results_cache
 from trimtab.strategies.base import TrainingPlan, apply_plan, frozen_modules, train_mode
 from trimtab.tasks.base import Examples, Task
 from trimtab.training.bench import Bench
@@ -115,8 +116,7 @@ def _speed(
     bench: Bench, loaded: LoadedModel, plan: TrainingPlan, default: Candidate, candidates: list[Candidate]
 ) -> tuple[Speed | None, str]:
     """What was measured before or is measured now; or None and why not."""
-    section = bench.recipe.cache
-    cache = open_cache("choices", enabled=section.enabled, folder=section.folder, mib=section.disk_mib)
+    cache = results_cache(bench.recipe, "choices")
     key = _key(bench, plan, candidates)
     known = None if cache is None else _read(cache.get(key), candidates)
     if known is not None:

@@ -61,6 +61,38 @@ def test_recording_changes_no_weight(folder: Path) -> None:
     assert all("held_in" not in event for event in events_of(without, "evaluation"))
 
 
+def test_retention_is_measured_while_training_where_the_blocks_drift_far(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trimtab.pipeline.doctor.has_drifted", lambda look: True)
+    run = train(folder, "drifts", "retention.measure=true")
+    measured, evaluations = events_of(run, "retention"), events_of(run, "evaluation")
+    # At the looks inside, which are those of the first and second evaluation, and at the end.
+    assert [event["step"] for event in measured[:2]] == [event["step"] for event in evaluations[:2]]
+    assert len(measured) == 3
+    for event in measured:
+        assert -1 <= event["rank_agreement"]["value"] <= 1
+        assert len(event["cka"]) == 2
+    assert measured[0]["cka"] != measured[1]["cka"]
+    monkeypatch.setattr("trimtab.pipeline.doctor.has_drifted", lambda look: False)
+    without = train(folder, "drifts_not", "retention.measure=true")
+    assert len(events_of(without, "retention")) == 1
+    one, other = load_file(run / "model/model.safetensors"), load_file(without / "model/model.safetensors")
+    assert all(torch.equal(one[name], other[name]) for name in one), "measuring moved a weight"
+
+
+def test_what_cannot_be_measured_ends_no_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("trimtab.pipeline.doctor.has_drifted", lambda look: True)
+    monkeypatch.setattr("trimtab.pipeline.doctor.retention_of", fail)
+    run = train(folder, "fails", "retention.measure=true")
+    told = [event for event in events_of(run, "action") if event["action"] == "retention_failed"]
+    assert [event["reason"] for event in told] == ["RuntimeError: out of memory"] * 2
+    assert len(events_of(run, "retention")) == 1
+
+
 def test_a_run_records_every_signal(folder: Path) -> None:
     run = train(folder, "recorded")
     steps, evaluations = events_of(run, "step"), events_of(run, "evaluation")
@@ -155,11 +187,26 @@ def test_unsampled_steps_cost_nothing_and_tell_nothing() -> None:
     blocks = Blocks((Block("head", "head", ("classifier",), ("classifier.weight",)),), "test", inferred=False)
     signals = DepthSignals(model, blocks, 3, 1000, lambda **fields: told.append(fields))
     assert [step for step in range(1, 61) if signals.is_sampled(step)] == [1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 60]
+    assert [step for step in range(1, 61) if signals.looks_at_blocks(step)] == [1, 2, 3, 4, 5, 20, 40, 60]
     model(torch.randn(2, 4)).sum().backward()
     signals.after_backward(7)
     signals.before_update(7)
     signals.after_update(7)
     assert not told
+
+
+def test_noise_is_measured_on_steps_whose_blocks_are_not_looked_at() -> None:
+    told: list[dict[str, Any]] = []
+    model = Regression()
+    blocks = Blocks((Block("head", "head", ("classifier",), ("classifier.weight",)),), "test", inferred=False)
+    signals = DepthSignals(model, blocks, 3, 100, lambda **fields: told.append(fields))
+    for step in range(1, 13):
+        nn.functional.cross_entropy(model(torch.randn(8, 4)), torch.arange(8) % 3).backward()
+        signals.after_backward(step)
+        signals.before_update(step)
+        signals.after_update(step)
+    assert [fields["noise"]["rows"] for fields in told] == [8] * 7  # steps 1 to 5, 8 and 12
+    assert ["blocks" in fields for fields in told] == [True] * 6 + [False]
 
 
 def test_margins_of_rows() -> None:

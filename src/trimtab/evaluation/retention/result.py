@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.files import jsonable
+from trimtab.core.said import origins
 from trimtab.core.seeds import stream
 from trimtab.evaluation.bootstrap import percentile_interval
 from trimtab.evaluation.result import Interval
@@ -72,14 +73,19 @@ class RetentionResult:
     notes: tuple[str, ...] = ()
 
     @property
+    def is_measured(self) -> bool:
+        """Whether anything could be."""
+        return bool(self.rank_agreement or self.cka or self.pair_spearman or self.pretraining_loss or self.source_loss)
+
+    @property
     def lowest_cka(self) -> tuple[str, float] | None:
         """The block that drifted most, with its CKA; None where no block has a number."""
         finite = {name: value for name, value in self.cka.items() if math.isfinite(value)}
         return min(finite.items(), key=lambda item: item[1]) if finite else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; NaN becomes None."""
-        plain: dict[str, Any] = jsonable(asdict(self))
+        """Plain JSON types; NaN becomes None. `said` tells what the summary was made of."""
+        plain: dict[str, Any] = jsonable({**asdict(self), "said": origins(summary=self.summary)})
         return plain
 
 

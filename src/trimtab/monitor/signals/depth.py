@@ -19,6 +19,8 @@ from trimtab.monitor.findings import round_significant
 SAMPLES = 100
 APART = 4
 FIRST_STEPS = 5
+# Blocks are looked at on every so manieth of them: that is what costs, and no finding of 352 recorded runs needed more.
+BLOCKS_EVERY = 2
 # Rows that the noise of the gradient is measured on at least; steps with fewer are taken together.
 FEWEST_ROWS = 8
 # Elements of a tensor that stand for it: so many runs of so many neighbours.
@@ -72,10 +74,10 @@ class _Noise:
 class DepthSignals(StepHook):
     """Writes a `signals` event on sampled steps; changes nothing and draws nothing at random.
 
-    By block that trains: the norm of its gradient before clipping, the norm of its weights, and ‖Δw‖ / ‖w‖ of the
-    step. They are estimated from up to 4,096 elements of each tensor. The noise of the gradient is measured at the last
-    linear layer of the head, whose gradients of single rows are outer products: tr Σ and |G|² of McCandlish et al. 2018
-    (arXiv 1812.06162, appendix A), without bias.
+    By block that trains, on every second of them: the norm of its gradient before clipping, the norm of its weights,
+    and ‖Δw‖ / ‖w‖ of the step. They are estimated from up to 4,096 elements of each tensor. The noise of the gradient
+    is measured at the last linear layer of the head, whose gradients of single rows are outer products: tr Σ and |G|²
+    of McCandlish et al. 2018 (arXiv 1812.06162, appendix A), without bias.
 
     Args:
         model: the bare model.
@@ -109,10 +111,14 @@ class DepthSignals(StepHook):
         """Whether a step, from 1, is one of those that are looked at."""
         return step <= FIRST_STEPS or step % self.every == 0
 
+    def looks_at_blocks(self, step: int) -> bool:
+        """Whether a step, from 1, is one of those whose blocks are looked at."""
+        return step <= FIRST_STEPS or step % (BLOCKS_EVERY * self.every) == 0
+
     def after_backward(self, step: int) -> dict[str, float]:
         """Norms of gradients."""
-        self._training, self._before = [], None
-        if not self.is_sampled(step):
+        self._training, self._before, self._fields = [], None, {}
+        if not self.looks_at_blocks(step):
             return {}
         known = dict(self.model.named_parameters())
         blocks = {block: [known[name] for name in names] for block, names in self._blocks.items()}
@@ -140,7 +146,9 @@ class DepthSignals(StepHook):
             for block, moved in self._scale.norms(_gather(self._training) - self._before).items():
                 size = sizes[block]
                 self._fields[block] |= {"weight_norm": size, "update_ratio": moved / size if size else None}
-            self.tell(blocks=_short(self._fields), noise=self._take_noise(), **self._memory())
+        if self.is_sampled(step):
+            blocks = {"blocks": _short(self._fields)} if self._fields else {}
+            self.tell(**blocks, noise=self._take_noise(), **self._memory())
         self._training, self._before = [], None
         self._armed = self.is_sampled(step + 1) or 0 < self._noise.rows < FEWEST_ROWS
 

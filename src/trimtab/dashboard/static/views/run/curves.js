@@ -8,7 +8,7 @@ import { Choice, Toggle } from "../../components/Toggle.js";
 import { Chart } from "../../charts/chart.js";
 import { Heatmap } from "../../charts/heatmap.js";
 import { domainOf, placer, stepper } from "../../charts/data.js";
-import { blocksOf } from "../../charts/heat_data.js";
+import { blocksOf, rowsOf } from "../../charts/heat_data.js";
 import { group } from "../../charts/group.js";
 import { specs } from "./specs.js";
 import { useMarks } from "./marks.js";
@@ -64,10 +64,11 @@ function Heat({ run, shared }) {
   const kinds = useMemo(() => HEAT.filter((one) => blocksOf(signals, one).length), [signals]);
   const place = useMemo(() => placer(shared.tables, shared.x), [shared.tables, shared.x]);
   const chosen = kinds.includes(kind) ? kind : kinds[0];
-  const blocks = useMemo(() => blocksOf(signals, chosen), [signals, chosen]);
+  const table = useMemo(() => rowsOf(signals, chosen), [signals, chosen]);
+  const blocks = useMemo(() => blocksOf(table, chosen), [table, chosen]);
   if (!chosen) return null;
   return html`<div class="chart-cell chart-wide">
-    <${Heatmap} table=${signals} kind=${chosen} blocks=${blocks} tables=${shared.tables} x=${shared.x} sync=${run.sync} domain=${shared.domain}
+    <${Heatmap} table=${table} kind=${chosen} blocks=${blocks} tables=${shared.tables} x=${shared.x} sync=${run.sync} domain=${shared.domain}
       marks=${shared.marks} place=${place} title=${t(`heat.${chosen}.title`)} note=${t(`heat.${chosen}.note`)}
       choice=${html`<${Choice} label=${t("heat.kind")} value=${chosen} onChange=${setKind} options=${kinds.map((id) => ({ id, label: t(`heat.${id}`) }))} />`} />
   </div>`;

@@ -5,7 +5,7 @@ import { moment, plain } from "../../lib/format.js";
 import { Dialog } from "../../components/Dialog.js";
 import { commandName } from "./requests.js";
 
-const QUIET = ["fill_cache", "token_rows", "merge", "stage", "skip_checkpoint", "condition_failed"]; // told by the log; stages are bands
+const QUIET = ["fill_cache", "token_rows", "merge", "stage", "skip_checkpoint", "condition_failed", "retention_failed"]; // told by the log; stages are bands
 
 /** The name of a finding in the page's language. @param {string} name */
 export function findingName(name) {
