@@ -11,6 +11,7 @@ import pandas as pd
 from trimtab.config.recipe import DataSection
 from trimtab.core.errors import DataError
 from trimtab.core.files import jsonable
+from trimtab.core.said import origins
 from trimtab.data import findings
 from trimtab.data.dataset import Dataset
 from trimtab.data.duplicates import Duplicates
@@ -95,6 +96,8 @@ class DataReport:
             content["tokens"]["unknown_share"] = self.tokens.unknown_share
         for shared, entry in zip(self.duplicates.shared, content["duplicates"]["shared"], strict=True):
             entry["share"] = shared.share
+        for finding, entry in zip(self.findings, content["findings"], strict=True):
+            entry["said"] = origins(message=finding.message, remedy=finding.remedy)
         plain: dict[str, Any] = jsonable(content)
         return plain
 

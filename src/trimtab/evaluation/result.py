@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trimtab.core.files import jsonable
+from trimtab.core.said import origins
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,14 @@ class EvalResult:
         return self.metrics[self.primary_metric]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; NaN becomes None."""
-        plain: dict[str, Any] = jsonable(asdict(self))
+        """Plain JSON types; NaN becomes None. `said` tells what the verdict was made of."""
+        plain: dict[str, Any] = jsonable({**asdict(self), "said": origins(verdict=self.verdict)})
         return plain
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> EvalResult:
         """The result that `to_dict` wrote."""
-        fields = dict(value)
+        fields = {name: field for name, field in value.items() if name != "said"}
         fields["metrics"] = _intervals(value["metrics"])
         fields["baselines"] = {name: _intervals(metrics) for name, metrics in value["baselines"].items()}
         fields["differences"] = _intervals(value["differences"])

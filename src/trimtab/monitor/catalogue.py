@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from string import Formatter
 from types import ModuleType
 from typing import Any
 
@@ -146,6 +147,18 @@ def _texts(node: ast.expr) -> Iterator[str]:
             yield from _texts(value)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "str" and node.args:
         yield from _texts(node.args[0])
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
+        yield _said(node)
+
+
+def _said(call: ast.Call) -> str:
+    """The text of a template, with the texts that are put into it, of each the first that it may be."""
+    (template,) = call.args
+    if not isinstance(template, ast.Constant):
+        raise TypeError(f"line {call.lineno}: the template of a sentence is not written out")
+    given = {item.arg: next(iter(_texts(item.value)), GAP) for item in call.keywords}
+    pieces = Formatter().parse(str(template.value))
+    return "".join(literal + ("" if name is None else given.get(name, GAP)) for literal, name, _, _ in pieces)
 
 
 def _table(names: Sequence[str], figures: Mapping[str, Any] | None) -> list[str]:

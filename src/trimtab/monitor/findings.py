@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trimtab.core.files import jsonable
+from trimtab.core.said import origins, restored
 
 Severity = Literal["info", "warning", "act"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "act")
@@ -43,10 +44,10 @@ class Finding:
     Args:
         name: of the condition, e.g. `overfitting`.
         severity: `info`, `warning` or `act`.
-        message: what is the matter, in one sentence with numbers.
+        message: what is the matter, in one sentence with numbers; made by `say`, it can be told in other languages.
         since: the step from which on the evidence shows it; 0 where it was so before training.
         evidence: the numbers behind it, plain JSON types.
-        remedy: what to do, in one sentence.
+        remedy: what to do, in one sentence, made likewise.
         change: the change of the recipe that the remedy means, dotted key -> value; empty where none helps.
         series: what to plot.
         confidence: in [0, 1]: how sure the rule is, given the noise of its numbers.
@@ -84,6 +85,7 @@ class Finding:
                 "source": self.source,
                 "rows": [dict(row) for row in self.rows],
                 "x_label": self.x_label,
+                "said": origins(message=self.message, remedy=self.remedy),
             }
         )
         return plain
@@ -96,6 +98,8 @@ class Finding:
             for curve in value.get("series", ())
         )
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        said = value.get("said") or {}
+        known |= {name: restored(str(known[name]), said.get(name)) for name in ("message", "remedy") if name in known}
         return cls(**{**known, "series": curves, "rows": tuple(value.get("rows", ()))})
 
 

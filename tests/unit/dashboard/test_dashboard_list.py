@@ -63,7 +63,7 @@ def test_summary_of_a_finished_run(store: Store, tmp_path: Path) -> None:
         "total_steps": 100,
         "num_epochs": 3.0,
         "findings": {"info": 1, "warning": 0, "act": 1},
-        "worst": {"name": "plateau", "severity": "act", "message": "It stands."},
+        "worst": {"name": "plateau", "severity": "act", "message": "It stands.", "said": {}},
         "foreign": None,
         "error": None,
         "values": {"seed": 3, "model.name": "bert", "strategy": "full", "strategy.rank": 1e-5},

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from monitor_traces import falling, make_events, make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.divergence import MOST_ROWS, Divergence
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import Finding
@@ -21,6 +22,8 @@ TABLE = pd.DataFrame(
 
 def _only(trace: Trace) -> Finding:
     (finding,) = Divergence().examine(trace)
+    assert isinstance(finding.message, Said)
+    assert isinstance(finding.remedy, Said)
     return finding
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.frozen_part import FrozenPart
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
@@ -11,6 +12,7 @@ from trimtab.monitor.trace import Trace
 
 def found(trace: Trace) -> Finding | None:
     findings = list(FrozenPart().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
     return findings[0] if findings else None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from monitor_traces import falling, make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.conditions.exploding_gradients import ExplodingGradients
 from trimtab.monitor.conditions.vanishing_gradients import VanishingGradients
@@ -31,7 +32,9 @@ def _trace(
 
 
 def _found(condition: type[Condition], trace: Trace) -> list[Finding]:
-    return list(condition().examine(trace))
+    found = list(condition().examine(trace))
+    assert all(isinstance(told, Said) for one in found for told in (one.message, one.remedy))
+    return found
 
 
 def test_vanishing_from_the_step_on_at_which_it_set_in() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from monitor_traces import falling, make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.input_starvation import InputStarvation
 from trimtab.monitor.findings import Finding
 
@@ -14,7 +15,9 @@ LOSSES = falling(0.7, 0.2, 60)
 
 def _found(waited: list[float], **facts: Any) -> list[Finding]:
     trace = make_trace(LOSSES, facts=make_facts(**facts), step_fields={"seconds": [0.2] * 60, "data_seconds": waited})
-    return list(InputStarvation().examine(trace))
+    found = list(InputStarvation().examine(trace))
+    assert all(isinstance(told, Said) for one in found for told in (one.message, one.remedy))
+    return found
 
 
 def test_half_of_the_time() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from monitor_traces import falling, make_events, make_facts, make_trace
 
+from trimtab.core.said import Said
+from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.conditions.learning_rate_too_high import LearningRateTooHigh, binomial_tail
 from trimtab.monitor.conditions.learning_rate_too_low import LearningRateTooLow
 from trimtab.monitor.facts import Facts
@@ -25,12 +27,18 @@ def _trace(losses: list[float], ratio: float | None, *, head_only: bool = False,
     return trace
 
 
+def _examined(condition: Condition, trace: Trace) -> list[Finding]:
+    found = list(condition.examine(trace))
+    assert all(isinstance(told, Said) for one in found for told in (one.message, one.remedy))
+    return found
+
+
 def _high(trace: Trace) -> list[Finding]:
-    return list(LearningRateTooHigh().examine(trace))
+    return _examined(LearningRateTooHigh(), trace)
 
 
 def _low(trace: Trace) -> list[Finding]:
-    return list(LearningRateTooLow().examine(trace))
+    return _examined(LearningRateTooLow(), trace)
 
 
 def _risen(count: int = 40, end: float = 0.69) -> list[float]:

@@ -7,14 +7,21 @@ from typing import Any
 import pytest
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.long_warmup import LongWarmup
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
 
 
+def _examined(trace: Trace) -> list[Finding]:
+    found = list(LongWarmup().examine(trace))
+    assert all(isinstance(told, Said) for one in found for told in (one.message, one.remedy))
+    return found
+
+
 def _found(**facts: Any) -> list[Finding]:
-    return list(LongWarmup().examine(Trace(make_facts(**facts))))
+    return _examined(Trace(make_facts(**facts)))
 
 
 def test_a_warm_up_of_half_the_run_by_ratio_and_by_steps() -> None:
@@ -48,7 +55,7 @@ def test_shapes_that_rise_by_themselves() -> None:
 
 def _foreign(rates: list[float], **facts: Any) -> list[Finding]:
     trace = make_trace([0.5] * len(rates), rate=rates, facts=Facts(origin="trainer_state", **facts))
-    return list(LongWarmup().examine(trace))
+    return _examined(trace)
 
 
 def test_a_foreign_run_shows_it_in_its_rates() -> None:

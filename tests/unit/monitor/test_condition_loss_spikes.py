@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from monitor_traces import falling, make_events, make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.loss_spikes import LossSpikes
 from trimtab.monitor.facts import Facts
 from trimtab.monitor.findings import Finding
@@ -25,7 +26,9 @@ def _norms(losses: list[float]) -> list[float]:
 
 
 def _found(losses: list[float], **fields: Any) -> list[Finding]:
-    return list(LossSpikes().examine(make_trace(losses, grad_norm=_norms(losses), **fields)))
+    found = list(LossSpikes().examine(make_trace(losses, grad_norm=_norms(losses), **fields)))
+    assert all(isinstance(told, Said) for one in found for told in (one.message, one.remedy))
+    return found
 
 
 def test_one_spike_that_is_gone_is_good_to_know() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.memory_near_limit import MemoryNearLimit
 from trimtab.monitor.findings import Finding
 
@@ -16,7 +17,9 @@ def _found(shares: list[float], *, actions: list[dict[str, Any]] | None = None, 
         trace.add({"type": "signals", "step": step, "memory_mib": share * 1000, "memory_total_mib": 1000})
     for action in actions or []:
         trace.add({"type": "action", **action})
-    return list(MemoryNearLimit().examine(trace))
+    found = list(MemoryNearLimit().examine(trace))
+    assert all(isinstance(told, Said) for one in found for told in (one.message, one.remedy))
+    return found
 
 
 def test_nine_tenths_in_two_steps() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from monitor_traces import falling, make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.plateau import Plateau
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
@@ -23,7 +24,9 @@ def _trace(held_in: list[float], *, scores: list[float] = SCORES, rate: Any = 1e
 
 
 def _found(trace: Trace) -> list[Finding]:
-    return list(Plateau().examine(trace))
+    found = list(Plateau().examine(trace))
+    assert all(isinstance(told, Said) for one in found for told in (one.message, one.remedy))
+    return found
 
 
 def test_a_constant_rate_should_fall() -> None:

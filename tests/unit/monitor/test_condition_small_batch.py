@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from monitor_traces import falling, make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.small_batch import SmallBatch, noise_scale
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
@@ -28,7 +29,9 @@ def _trace(losses: list[float], scale: float, *, wobble: float = 0.1, rows: int 
 
 
 def _found(trace: Trace) -> list[Finding]:
-    return list(SmallBatch().examine(trace))
+    found = list(SmallBatch().examine(trace))
+    assert all(isinstance(told, Said) for one in found for told in (one.message, one.remedy))
+    return found
 
 
 def test_noise_that_holds_the_loss_up_is_a_warning() -> None:

@@ -33,6 +33,7 @@ def finding_of(event: Mapping[Any, Any]) -> Finding:
         "x_label": text(event.get("x_label"), "step"),
         "rows": [plain(row) for row in items(event.get("rows")) if isinstance(row, dict)],
         "by": text(event.get("by"), "doctor"),
+        "said": plain(mapping(event.get("said"))),
     }
 
 
@@ -55,9 +56,9 @@ def counts_of(findings: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def worst_of(findings: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The gravest, of equal ones the surest and then the first: its name, severity and message; None of none."""
+    """The gravest, of equal ones the surest and then the first: name, severity, message, `said`; None of none."""
     ranked = sorted(findings, key=_rank)
-    return {key: ranked[0][key] for key in ("name", "severity", "message")} if ranked else None
+    return {key: ranked[0][key] for key in ("name", "severity", "message", "said")} if ranked else None
 
 
 def _rank(finding: Mapping[str, Any]) -> tuple[int, float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import (
     UNKNOWN,
     Estimate,
@@ -85,8 +86,8 @@ class TrainingCurve:
         """What to plot: the losses, and their running median."""
         steps = self.steps.tolist()
         return (
-            Curve("training loss", steps, self.losses.tolist()),
-            Curve("running median", steps, self.smooth.tolist()),
+            Curve(say("training loss"), steps, self.losses.tolist()),
+            Curve(say("running median"), steps, self.smooth.tolist()),
         )
 
 
@@ -135,14 +136,17 @@ class UpdateSize:
 
     def curve(self) -> Curve:
         """What to plot."""
-        return Curve("update / weight", self.steps.tolist(), self.ratios.tolist())
+        return Curve(say("update / weight"), self.steps.tolist(), self.ratios.tolist())
 
 
 def update_size(trace: Trace) -> UpdateSize:
     """The size of updates in a run; empty where signals were not recorded."""
     steps, ratios = trace.block_signal("update_ratio")
     body = [values for block, values in ratios.items() if block not in ("embeddings", "head")]
-    part = "head" if not body else "adapters" if trace.facts.strategy in ADAPTERS else "blocks"
+    if not body:
+        part = say("head")
+    else:
+        part = say("adapters") if trace.facts.strategy in ADAPTERS else say("blocks")
     chosen = body or [values for block, values in ratios.items() if block == "head"]
     if not chosen:
         return UpdateSize(np.empty(0), np.empty(0), part)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
 from trimtab.monitor.trace import Trace, number
@@ -16,6 +17,12 @@ DEAD, RISEN = 0.5, 0.25
 # Mean entropy of attention over its largest value: below this it has collapsed, where it was above that at first (our
 # choice; the paper gives no number).
 COLLAPSED, SPREAD = 0.05, 0.20
+
+
+# Block -> value at the first look, at the last, and the step from which on it is hurt.
+Hurt = dict[str, tuple[float, float, int]]
+# Blocks of a kind that are named.
+MOST_NAMED = 3
 
 
 @CONDITIONS.register("dead_units")
@@ -41,8 +48,8 @@ class DeadUnits(Condition):
             yield _finding(trace, dead, collapsed)
 
 
-def _blocks(trace: Trace, name: str, is_hurt: Callable[[float, float], bool]) -> dict[str, tuple[float, float, int]]:
-    """Block -> value at the first look, at the last, and the step from which on it is hurt."""
+def _blocks(trace: Trace, name: str, is_hurt: Callable[[float, float], bool]) -> Hurt:
+    """The blocks that are hurt at the last look."""
     found = {}
     for block in dict.fromkeys(block for look in trace.inspections for block in look.get(name) or {}):
         looks = [(int(look["step"]), number((look.get(name) or {}).get(block))) for look in trace.inspections]
@@ -54,18 +61,46 @@ def _blocks(trace: Trace, name: str, is_hurt: Callable[[float, float], bool]) ->
     return found
 
 
-def _finding(
-    trace: Trace, dead: dict[str, tuple[float, float, int]], collapsed: dict[str, tuple[float, float, int]]
-) -> Finding:
-    parts = [
-        f"in {block} {last:.0%} of the units react to nothing any more ({first:.0%} at first)"
-        for block, (first, last, _) in list(dead.items())[:3]
-    ] + [
-        f"the attention of {block} has collapsed to single tokens (entropy {last:.2f} of the largest possible, "
-        f"{first:.2f} at first)"
-        for block, (first, last, _) in list(collapsed.items())[:3]
-    ]
-    said = "; ".join(parts)
+def _message(dead: Hurt, collapsed: Hurt) -> str:
+    """One sentence for the first blocks of each kind, put together from its end; dead units come first."""
+    more: str = ""
+    for block, (first, last, _) in reversed(list(collapsed.items())[0 if dead else 1 : MOST_NAMED]):
+        more = say(
+            "; the attention of {block} has collapsed to single tokens (entropy {last:.2f} of the largest possible, "
+            "{first:.2f} at first){more}",
+            block=block,
+            last=last,
+            first=first,
+            more=more,
+        )
+    for block, (first, last, _) in reversed(list(dead.items())[1:MOST_NAMED]):
+        more = say(
+            "; in {block} {last:.0%} of the units react to nothing any more ({first:.0%} at first){more}",
+            block=block,
+            last=last,
+            first=first,
+            more=more,
+        )
+    block, (first, last, _) = next(iter((dead or collapsed).items()))
+    if dead:
+        return say(
+            "In {block} {last:.0%} of the units react to nothing any more ({first:.0%} at first){more}.",
+            block=block,
+            last=last,
+            first=first,
+            more=more,
+        )
+    return say(
+        "The attention of {block} has collapsed to single tokens (entropy {last:.2f} of the largest possible, "
+        "{first:.2f} at first){more}.",
+        block=block,
+        last=last,
+        first=first,
+        more=more,
+    )
+
+
+def _finding(trace: Trace, dead: Hurt, collapsed: Hurt) -> Finding:
     rate = trace.facts.learning_rate
     evidence: dict[str, Any] = {
         name: {block: {"first": first, "last": last, "since": since} for block, (first, last, since) in blocks.items()}
@@ -75,10 +110,10 @@ def _finding(
     return Finding(
         "dead_units",
         "warning",
-        f"{said[0].upper()}{said[1:]}.",
+        _message(dead, collapsed),
         since=min(since for _, _, since in (*dead.values(), *collapsed.values())),
         evidence=evidence,
-        remedy="Lower the learning rate and lengthen the warm-up; what died rarely comes back, so begin anew.",
+        remedy=say("Lower the learning rate and lengthen the warm-up; what died rarely comes back, so begin anew."),
         change={"optimizer.learning_rate": float(f"{rate / 3:.2g}")} if rate else {},
         series=tuple(
             Curve(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import Floats, level, scatter, since
 from trimtab.monitor.conditions._training import CONSEQUENCES, FEWEST_STEPS, TrainingCurve, rate_change, training_curve
 from trimtab.monitor.conditions.base import Condition
@@ -24,6 +25,13 @@ FAR_ABOVE = 1.5
 # A run that had come below this share of its start, and is back above the other, has lost what it had learnt (ours).
 LEARNT, LOST = 0.6, 0.95
 SURE = 0.99
+# Why steps were skipped, as the record tells it, at the beginning of a sentence.
+REASONS = {
+    "the loss is NaN": say("The loss is NaN"),
+    "the loss is infinite": say("The loss is infinite"),
+    "the gradient is NaN": say("The gradient is NaN"),
+    "the gradient is infinite": say("The gradient is infinite"),
+}
 
 
 @CONDITIONS.register("divergence")
@@ -60,20 +68,27 @@ def _skipped(trace: Trace) -> Finding:
     precision = trace.facts.recipe.get("training.precision")
     change, rate = rate_change(trace, 0.1)
     if severity == "warning":
-        change, remedy = {}, "Look at the rows of that batch for empty, huge or broken values."
+        change, remedy = {}, say("Look at the rows of that batch for empty, huge or broken values.")
     elif precision == "bf16":
         change = {"training.precision": "fp32"}
-        remedy = "Train in fp32; if that does not help, lower the rate by a factor of 10, and look at the rows."
+        remedy = say("Train in fp32; if that does not help, lower the rate by a factor of 10, and look at the rows.")
     else:
-        remedy = (
-            f"Lower the peak learning rate by a factor of 10{f', to {rate}' if rate else ''}, and look at the rows."
+        remedy = say(
+            "Lower the peak learning rate by a factor of 10{to}, and look at the rows.",
+            to=say(", to {rate}", rate=rate) if rate else "",
         )
+    others = (
+        say(", and in {count} further steps up to step {last}", count=count - 1, last=steps[-1]) if count > 1 else ""
+    )
     return Finding(
         name="divergence",
         severity=severity,
-        message=f"{reason[:1].upper()}{reason[1:]} in step {first}"
-        + (f", and in {count - 1} further steps up to step {steps[-1]}" if count > 1 else "")
-        + "; the weights were left as they were.",
+        message=say(
+            "{reason} in step {step}{others}; the weights were left as they were.",
+            reason=REASONS.get(reason, reason[:1].upper() + reason[1:]),
+            step=first,
+            others=others,
+        ),
         since=first,
         evidence={"skipped_steps": steps[:100], "reason": reason, "skipped": count, "steps": taken},
         remedy=remedy,
@@ -127,11 +142,13 @@ def _not_finite(trace: Trace) -> Iterable[Finding]:
     yield Finding(
         name="divergence",
         severity="act",
-        message=f"Since step {first} the loss is NaN or infinite: the weights can no longer be used.",
+        message=say("Since step {step} the loss is NaN or infinite: the weights can no longer be used.", step=first),
         since=first,
         evidence={"first_step": first, "steps": int((steps >= first).sum())},
-        remedy="Go back to a checkpoint before that step and lower the peak learning rate by a factor of 10"
-        + (f", to {rate}." if rate else "."),
+        remedy=say(
+            "Go back to a checkpoint before that step and lower the peak learning rate by a factor of 10{to}.",
+            to=say(", to {rate}", rate=rate) if rate else "",
+        ),
         change=change,
         series=_plot(trace),
         confidence=1.0,  # A value is finite or it is not.
@@ -159,8 +176,14 @@ def _risen(trace: Trace) -> Iterable[Finding]:
     yield Finding(
         name="divergence",
         severity="act",
-        message=f"The training loss rose from {before:.2f} to {curve.end.value:.2f} and stays there since step "
-        f"{first}; an untrained model loses {curve.start:.2f}.",
+        message=say(
+            "The training loss rose from {before:.2f} to {last:.2f} and stays there since step {step}; an untrained "
+            "model loses {start:.2f}.",
+            before=before,
+            last=curve.end.value,
+            step=first,
+            start=curve.start,
+        ),
         since=first,
         evidence={
             "last_loss": curve.end.value,
@@ -169,8 +192,10 @@ def _risen(trace: Trace) -> Iterable[Finding]:
             "lowest_loss": lowest,
             "noise": scatter(curve.losses),
         },
-        remedy="Go back to the best checkpoint before that step and lower the peak learning rate by a factor of 10"
-        + (f", to {rate}." if rate else "."),
+        remedy=say(
+            "Go back to the best checkpoint before that step and lower the peak learning rate by a factor of 10{to}.",
+            to=say(", to {rate}", rate=rate) if rate else "",
+        ),
         change=change,
         series=curve.curves(),
         confidence=confidence,
@@ -186,6 +211,6 @@ def _level_before(curve: TrainingCurve, step: int) -> float:
 def _plot(trace: Trace) -> tuple[Curve, ...]:
     steps = trace.steps.tolist()
     return (
-        Curve("training loss", steps, trace.column("loss").tolist()),
-        Curve("gradient norm", steps, trace.column("grad_norm").tolist()),
+        Curve(say("training loss"), steps, trace.column("loss").tolist()),
+        Curve(say("gradient norm"), steps, trace.column("grad_norm").tolist()),
     )

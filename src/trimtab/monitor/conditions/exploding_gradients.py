@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._depth import depth_gradients, last_half, sign_confidence
 from trimtab.monitor.conditions._training import rate_change
 from trimtab.monitor.conditions.base import Condition
@@ -44,15 +45,23 @@ class ExplodingGradients(Condition):
             return
         clips, ours = trace.facts.max_grad_norm, trace.facts.origin == "trimtab"
         if clips is None:
-            change, remedy = {"training.max_grad_norm": 1.0}, "Clip gradients: training.max_grad_norm=1."
+            change, remedy = {"training.max_grad_norm": 1.0}, say("Clip gradients: training.max_grad_norm=1.")
         else:
             change, rate = rate_change(trace, 1 / 3)
-            remedy = "Lower the peak learning rate" + (f" to {rate}" if rate else "") + ", or train the upper blocks."
+            remedy = (
+                say("Lower the peak learning rate to {rate}, or train the upper blocks.", rate=rate)
+                if rate
+                else say("Lower the peak learning rate, or train the upper blocks.")
+            )
         yield Finding(
             name=self.name,
             severity="warning",
-            message=f"Gradients grow on their way to the input: that of {found.names[0]} is "
-            f"{np.median(ratios):.0f} times that of {found.names[-1]}.",
+            message=say(
+                "Gradients grow on their way to the input: that of {first} is {times:.0f} times that of {last}.",
+                first=found.names[0],
+                times=np.median(ratios),
+                last=found.names[-1],
+            ),
             since=found.since(large),
             evidence={
                 "ratio": float(np.median(ratios)),

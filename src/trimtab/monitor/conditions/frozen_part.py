@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import Floats
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
@@ -17,6 +18,8 @@ from trimtab.monitor.trace import Trace
 # Sampled steps, with a rate above 0, from which on a block that never moved counts as dead.
 FEWEST_SAMPLES = 5
 HEAD = "head"
+# Blocks that are named, and plotted.
+MOST_NAMED = 5
 
 
 @CONDITIONS.register("frozen_part")
@@ -47,18 +50,31 @@ def _frozen(trace: Trace) -> Finding:
     change: dict[str, Any] = {"strategy": "full", "optimizer.learning_rate": "auto"}
     if trace.facts.strategy == "partial" and trace.facts.recipe.get("strategy.train_head") is False:
         change = {"strategy.train_head": True}
+    name = trace.facts.strategy
+    strategy = say("the strategy {name}", name=name) if name else say("the strategy of this run")
     return Finding(
         "frozen_part",
         "act",
-        f"{_named(blocks)} {'hold' if len(blocks) > 1 else 'holds'} new parameters of random values that the strategy "
-        f"{trace.facts.strategy or 'of this run'} does not train: what the model has learned passes through noise.",
+        say(
+            "{blocks} hold new parameters of random values that {strategy} does not train: what the model has learned "
+            "passes through noise.",
+            blocks=_named(blocks),
+            strategy=strategy,
+        )
+        if len(blocks) > 1
+        else say(
+            "{block} holds new parameters of random values that {strategy} does not train: what the model has learned "
+            "passes through noise.",
+            block=_named(blocks),
+            strategy=strategy,
+        ),
         since=0,
         evidence={
             "untrained": list(blocks),
             "trained_parameters": trace.facts.trained_parameters,
             "parameters": trace.facts.parameters,
         },
-        remedy="Train the head too.",
+        remedy=say("Train the head too."),
         change=change,
     )
 
@@ -78,18 +94,34 @@ def _unmoved(trace: Trace) -> Iterator[Finding]:
     every = len(dead) == len(updates)
     grave = every or any(block.startswith(HEAD) for block in dead)
     without = [block for block in dead if _all_zero(gradients.get(block, np.zeros(0)))]
+    samples = int(running.sum())
+    zero = (
+        say("over {samples} sampled steps the gradient there is exactly 0", samples=samples)
+        if without
+        else say("over {samples} sampled steps the update there is exactly 0", samples=samples)
+    )
+    if every:
+        message = say("No block moved by training, though all should train: {zero}.", zero=zero)
+    elif len(dead) == 1:
+        message = say(
+            "{block} is not moved by training, though it should train: {zero}.", block=_named(dead), zero=zero
+        )
+    else:
+        message = say(
+            "{blocks} are not moved by training, though they should train: {zero}.", blocks=_named(dead), zero=zero
+        )
     yield Finding(
         "frozen_part",
         "act" if grave else "warning",
-        f"{'No block' if every else _named(dead) + (' is not' if len(dead) == 1 else ' are not')} moved by training, "
-        f"though {'all' if every else 'it' if len(dead) == 1 else 'they'} should train: over {int(running.sum())} "
-        f"sampled steps the {'gradient' if without else 'update'} there is exactly 0.",
+        message,
         since=int(steps[running][0]),
-        evidence={"blocks": dead, "without_gradient": without, "samples": int(running.sum())},
-        remedy="Look for a part of the model that cuts the gradient (detach, a custom head), or a rate of 0 in one "
-        "group; the strategy full trains everything at one rate.",
+        evidence={"blocks": dead, "without_gradient": without, "samples": samples},
+        remedy=say(
+            "Look for a part of the model that cuts the gradient (detach, a custom head), or a rate of 0 in one "
+            "group; the strategy full trains everything at one rate."
+        ),
         change={} if trace.facts.strategy == "full" else {"strategy": "full", "optimizer.learning_rate": "auto"},
-        series=tuple(Curve(f"update of {block}", list(steps), list(updates[block])) for block in dead[:5]),
+        series=tuple(Curve(f"update of {block}", list(steps), list(updates[block])) for block in dead[:MOST_NAMED]),
     )
 
 
@@ -105,6 +137,7 @@ def _all_zero(values: Floats) -> bool:
     return len(found) >= FEWEST_SAMPLES and bool((found == 0).all())
 
 
-def _named(blocks: Iterable[str]) -> str:
-    named = [f"`{block}`" for block in blocks]
-    return ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+def _named(blocks: Sequence[str]) -> str:
+    named = ", ".join(f"`{block}`" for block in blocks[:MOST_NAMED])
+    others = len(blocks) - MOST_NAMED
+    return say("{blocks} and {others} more", blocks=named, others=others) if others > 0 else named

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import finite, level, smoothed
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
@@ -50,13 +51,18 @@ class InputStarvation(Condition):
         yield Finding(
             name=self.name,
             severity="warning",
-            message=f"The device waits for rows in {total:.0%} of the time of a step ({waited.sum():.0f} s in the last "
-            f"{len(steps)} steps).",
+            message=say(
+                "The device waits for rows in {share:.0%} of the time of a step ({seconds:.0f} s in the last {steps} "
+                "steps).",
+                share=total,
+                seconds=waited.sum(),
+                steps=len(steps),
+            ),
             since=int(steps[late[0]]) if len(late) else int(steps[0]),
             evidence={"share": total, "waited_seconds": float(waited.sum()), "seconds": float(seconds.sum())},
             remedy=remedy,
             change=change,
-            series=(Curve("share of waiting", steps.tolist(), shares.tolist()),),
+            series=(Curve(say("share of waiting"), steps.tolist(), shares.tolist()),),
             confidence=confidence,
         )
 
@@ -64,10 +70,10 @@ class InputStarvation(Condition):
 def _remedy(trace: Trace) -> tuple[dict[str, Any], str]:
     recipe = trace.facts.recipe
     if recipe.get("cache.enabled") is False:
-        return {"cache.enabled": True}, "Keep tokens and decoded images on disk: cache.enabled=true."
+        return {"cache.enabled": True}, say("Keep tokens and decoded images on disk: cache.enabled=true.")
     if recipe.get("task.cache_mib") == 0:
-        return {"task.cache_mib": 2048}, "Keep decoded images in memory: task.cache_mib=2048."
-    return {}, (
+        return {"task.cache_mib": 2048}, say("Keep decoded images in memory: task.cache_mib=2048.")
+    return {}, say(
         "Put the data and the cache (cache.folder) on a local disk, make images smaller beforehand, leave out costly "
         "augmentation, or free CPU cores: nothing in the recipe makes rows come faster."
     )

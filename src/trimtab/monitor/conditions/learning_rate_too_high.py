@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._training import (
     CONSEQUENCES,
     FEWEST_STEPS,
@@ -101,25 +102,43 @@ def _finding(
         "usual_update_ratio": updates.typical,
         "clipped_share": clipped,
     }
-    how = f", and steps moved the {updates.part} by up to {updates.peak:.1%} of their size" if large else ""
-    outcome = "and is still there" if severity == "act" else f"and has since come to {curve.end.value:.2f}"
-    what = (
-        f"{share:.0%} of the steps lost over 1.1 times as much as the untrained model ({curve.start:.2f})"
-        if above.any()
-        else f"the loss stays at that of the untrained model ({curve.start:.2f})"
+    moved = (
+        say(", and steps moved the {part} by up to {share:.1%} of their size", part=updates.part, share=updates.peak)
+        if large
+        else ""
     )
+    if above.any():
+        message = say(
+            "The learning rate is too high: {share:.0%} of the steps lost over 1.1 times as much as the untrained "
+            "model ({start:.2f}){moved}; the loss went up to {highest:.2f} {outcome}.",
+            share=share,
+            start=curve.start,
+            moved=moved,
+            highest=highest,
+            outcome=say("and is still there")
+            if severity == "act"
+            else say("and has since come to {loss:.2f}", loss=curve.end.value),
+        )
+    else:
+        message = say(
+            "The learning rate is too high: the loss stays at that of the untrained model ({start:.2f}){moved}.",
+            start=curve.start,
+            moved=moved,
+        )
     first = int(curve.steps[int(np.argmax(above))]) if above.any() else int(_first_large(updates, curve))
     return Finding(
         name="learning_rate_too_high",
         severity=severity,
-        message=f"The learning rate is too high: {what}{how}; the loss went up to {highest:.2f} {outcome}."
-        if above.any()
-        else f"The learning rate is too high: {what}{how}.",
+        message=message,
         since=first,
         evidence=evidence,
-        remedy=f"Lower the peak learning rate by a factor of {smaller:.0f}" + (f", to {rate}." if rate else "."),
+        remedy=say(
+            "Lower the peak learning rate by a factor of {factor:.0f}{to}.",
+            factor=smaller,
+            to=say(", to {rate}", rate=rate) if rate else "",
+        ),
         change=change,
-        series=(*curve.curves(), *((updates.curve(),) if large else ()), _line("start", curve)),
+        series=(*curve.curves(), *((updates.curve(),) if large else ()), _start(curve)),
         confidence=confidence,
     )
 
@@ -142,6 +161,6 @@ def _clipped_share(trace: Trace) -> float:
     return float((norms > limit).mean()) if limit and len(norms) else math.nan
 
 
-def _line(name: str, curve: TrainingCurve) -> Curve:
+def _start(curve: TrainingCurve) -> Curve:
     ends = [float(curve.steps[0]), float(curve.steps[-1])]
-    return Curve(name, ends, [curve.start, curve.start])
+    return Curve(say("start"), ends, [curve.start, curve.start])

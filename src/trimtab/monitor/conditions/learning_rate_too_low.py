@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import slope
 from trimtab.monitor.conditions._training import FEWEST_STEPS, rate_change, training_curve, update_size
 from trimtab.monitor.conditions.base import Condition
@@ -59,9 +60,15 @@ class LearningRateTooLow(Condition):
         yield Finding(
             name=self.name,
             severity="act",
-            message=f"The learning rate is too low: the training loss went from {curve.start:.3f} to "
-            f"{curve.end.value:.3f}, and no step moved the {updates.part} by more than {updates.peak:.1e} of their "
-            f"size, where {updates.typical:.0e} is usual.",
+            message=say(
+                "The learning rate is too low: the training loss went from {start:.3f} to {last:.3f}, and no step "
+                "moved the {part} by more than {most:.1e} of their size, where {typical:.0e} is usual.",
+                start=curve.start,
+                last=curve.end.value,
+                part=updates.part,
+                most=updates.peak,
+                typical=updates.typical,
+            ),
             since=int(curve.steps[0]),
             evidence={
                 "start_loss": curve.start,
@@ -71,9 +78,11 @@ class LearningRateTooLow(Condition):
                 "slope_per_step": fall.value,
                 "slope_error": fall.error,
             },
-            remedy=f"Raise the peak learning rate by a factor of {factor:.0f}"
-            + (f", to {rate}" if rate else "")
-            + "; `trimtab lr-find` measures a range.",
+            remedy=say(
+                "Raise the peak learning rate by a factor of {factor:.0f}{to}; `trimtab lr-find` measures a range.",
+                factor=factor,
+                to=say(", to {rate}", rate=rate) if rate else "",
+            ),
             change=change,
             series=(*curve.curves(), updates.curve()),
             confidence=flat,

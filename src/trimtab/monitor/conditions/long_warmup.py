@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import finite
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
@@ -38,18 +39,24 @@ class LongWarmup(Condition):
         warmup, total, limit = _warmup(trace)
         if not total or warmup <= limit * total or warmup < 2:
             return
-        ended = warmup < total
         change, setting = _change(trace, total)
         yield Finding(
             name=self.name,
             severity="warning",
-            message=f"The warm-up takes {warmup} of {total} steps"
-            + ("." if ended else ": the learning rate never leaves it."),
+            message=say("The warm-up takes {warmup} of {steps} steps.", warmup=warmup, steps=total)
+            if warmup < total
+            else say(
+                "The warm-up takes {warmup} of {steps} steps: the learning rate never leaves it.",
+                warmup=warmup,
+                steps=total,
+            ),
             since=0,
             evidence={"warmup_steps": warmup, "total_steps": total, "share": warmup / total},
-            remedy=f"Shorten the warm-up to about a tenth of the run{f': {setting}' if setting else ''}.",
+            remedy=say("Shorten the warm-up to about a tenth of the run: {setting}.", setting=setting)
+            if setting
+            else say("Shorten the warm-up to about a tenth of the run."),
             change=change,
-            series=(Curve("learning rate", trace.steps.tolist(), trace.column("learning_rate").tolist()),),
+            series=(Curve(say("learning rate"), trace.steps.tolist(), trace.column("learning_rate").tolist()),),
             confidence=1.0,  # The schedule is known exactly.
         )
 

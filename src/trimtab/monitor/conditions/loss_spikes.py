@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import Floats, averaged, median, spread
 from trimtab.monitor.conditions._training import COST, FEWEST_STEPS, LEAST_ERROR, TrainingCurve, training_curve
 from trimtab.monitor.conditions.base import Condition
@@ -60,15 +61,18 @@ class LossSpikes(Condition):
         worst = int(spikes[int(np.argmax(curve.losses[spikes]))])
         clips = trace.facts.max_grad_norm
         tighter = clips / 2 if clips else 1.0
-        told = f"{len(steps)} steps" if len(steps) > 1 else "1 step"
         # The chance that a normal variable stays below the smallest of the scores, in each of the steps.
         surety = 1 - 0.5 * math.erfc(float(scores[spikes].min()) / math.sqrt(2)) * len(curve)
         yield Finding(
             name=self.name,
             severity="warning" if grave else "info",
-            message=f"The loss jumped in {told}, the worst in step {int(curve.steps[worst])} to "
-            f"{curve.losses[worst]:.2f}; "
-            + (f"it did not come back after step {stays[0]}." if stays else "it came back."),
+            message=say(
+                "The loss jumped in {steps}, the worst in step {worst} to {loss:.2f}; {outcome}.",
+                steps=say("{count} steps", count=len(steps)) if len(steps) > 1 else say("1 step"),
+                worst=int(curve.steps[worst]),
+                loss=curve.losses[worst],
+                outcome=say("it did not come back after step {step}", step=stays[0]) if stays else say("it came back"),
+            ),
             since=steps[0],
             evidence={
                 "steps": steps[:100],
@@ -76,12 +80,15 @@ class LossSpikes(Condition):
                 "scores": [float(scores[index]) for index in spikes[:100]],
                 "not_recovered": stays[:100],
             },
-            remedy=f"Clip gradients at {tighter:g}; if spikes come again, lower the learning rate, and look at the "
-            "rows of these steps."
+            remedy=say(
+                "Clip gradients at {norm:g}; if spikes come again, lower the learning rate, and look at the rows of "
+                "these steps.",
+                norm=tighter,
+            )
             if grave
-            else "Nothing need be done; look at the rows of these steps if it happens often.",
+            else say("Nothing need be done; look at the rows of these steps if it happens often."),
             change={"training.max_grad_norm": tighter} if grave and trace.facts.origin == "trimtab" else {},
-            series=(curve.curves()[0], Curve("spikes", steps, [float(curve.losses[index]) for index in spikes])),
+            series=(curve.curves()[0], Curve(say("spikes"), steps, [float(curve.losses[index]) for index in spikes])),
             confidence=max(0.0, surety),
         )
 

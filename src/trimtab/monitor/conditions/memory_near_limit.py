@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
 from trimtab.monitor.trace import Trace, number
@@ -52,39 +53,44 @@ class MemoryNearLimit(Condition):
             },
             remedy=remedy,
             change=change,
-            series=(Curve("share of memory", [step for step, _ in known], [share for _, share in known]),),
+            series=(Curve(say("share of memory"), [step for step, _ in known], [share for _, share in known]),),
             confidence=1.0,  # Both are counted, not estimated.
         )
 
 
 def _message(shrunk: list[dict[str, Any]], most: float) -> str:
     if not shrunk:
-        return f"Up to {most:.0%} of the memory is in use: a batch of longer rows may not fit."
-    last = number(shrunk[-1].get("after"))
-    times = f"{len(shrunk)} times" if len(shrunk) > 1 else "once"
-    return f"Memory ran out {times}; the token budget is now {last:.0f}, and steps went on without any loss."
+        return say("Up to {share:.0%} of the memory is in use: a batch of longer rows may not fit.", share=most)
+    return say(
+        "Memory ran out {times}; the token budget is now {budget:.0f}, and steps went on without any loss.",
+        times=say("{count} times", count=len(shrunk)) if len(shrunk) > 1 else say("once"),
+        budget=number(shrunk[-1].get("after")),
+    )
 
 
 def _remedy(trace: Trace, shrunk: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
     recipe = trace.facts.recipe
     if trace.facts.origin != "trimtab":
-        return {}, "Take smaller batches with more accumulation, or gradient checkpointing."
+        return {}, say("Take smaller batches with more accumulation, or gradient checkpointing.")
     if shrunk and number(shrunk[-1].get("after")) >= 1:
         fits = int(number(shrunk[-1].get("after")))
         return (
             {"training.max_tokens_per_batch": fits},
-            f"Start with the budget that fits: training.max_tokens_per_batch={fits}.",
+            say("Start with the budget that fits: training.max_tokens_per_batch={budget}.", budget=fits),
         )
     budget = number(recipe.get("training.max_tokens_per_batch"))
     if math.isfinite(budget) and budget >= 2:
         half = int(budget) // 2
         return (
             {"training.max_tokens_per_batch": half},
-            f"Cut batches in smaller pieces, which changes no step: training.max_tokens_per_batch={half}.",
+            say(
+                "Cut batches in smaller pieces, which changes no step: training.max_tokens_per_batch={budget}.",
+                budget=half,
+            ),
         )
     if recipe.get("training.gradient_checkpointing") is False:
         return (
             {"training.gradient_checkpointing": True},
-            "Recompute activations: training.gradient_checkpointing=true.",
+            say("Recompute activations: training.gradient_checkpointing=true."),
         )
-    return {}, "Take a smaller model, or a strategy that trains less (--strategy lora)."
+    return {}, say("Take a smaller model, or a strategy that trains less (--strategy lora).")

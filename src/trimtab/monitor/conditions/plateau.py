@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import Estimate, Floats, finite, slope
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
@@ -58,9 +59,14 @@ class Plateau(Condition):
         yield Finding(
             name=self.name,
             severity="info" if done else "warning",
-            message=f"Since step {int(steps[first])} nothing moves: the loss on "
-            f"{'training' if own else 'validation'} rows stays at {np.mean(losses[first:]):.3f} over "
-            f"{count - first} evaluations.",
+            message=say(
+                "Since step {step} nothing moves: the loss on {rows} stays at {loss:.3f} over {evaluations} "
+                "evaluations.",
+                step=int(steps[first]),
+                rows=say("training rows") if own else say("validation rows"),
+                loss=np.mean(losses[first:]),
+                evaluations=count - first,
+            ),
             since=int(steps[first]),
             evidence={
                 "evaluations": count - first,
@@ -122,20 +128,20 @@ def _remedy(trace: Trace, evaluations: int, done: bool) -> tuple[Mapping[str, An
     fixed = any(recipe.get(f"schedule.{option}") is not None for option in SHAPE_OPTIONS)
     free = str(recipe.get("optimizer.name", "")).startswith("schedule_free")
     if not done and ours and shape in ("constant", "inverse_sqrt", "cyclical") and not fixed and not free:
-        return {"schedule.name": "cosine"}, "Let the learning rate fall: schedule.name=cosine."
+        return {"schedule.name": "cosine"}, say("Let the learning rate fall: schedule.name=cosine.")
     if ours and recipe.get("regularization.early_stopping_patience") is None:
         patience = max(3, math.ceil(evaluations / 2))
         return (
             {"regularization.early_stopping_patience": patience},
-            f"Stop when {patience} evaluations in a row bring nothing better.",
+            say("Stop when {patience} evaluations in a row bring nothing better.", patience=patience),
         )
-    return {}, "Stop here, or let the learning rate fall."
+    return {}, say("Stop here, or let the learning rate fall.")
 
 
 def _plot(trace: Trace) -> tuple[Curve, ...]:
     steps, validation = trace.evaluated("loss")
     held_in = trace.evaluated("loss", held_in=True)[1]
     return (
-        Curve("validation loss", steps.tolist(), validation.tolist()),
-        Curve("loss on training rows", steps.tolist(), held_in.tolist()),
+        Curve(say("validation loss"), steps.tolist(), validation.tolist()),
+        Curve(say("loss on training rows"), steps.tolist(), held_in.tolist()),
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import Floats, finite, level, median, slope
 from trimtab.monitor.conditions._training import TrainingCurve, training_curve
 from trimtab.monitor.conditions.base import Condition
@@ -93,16 +94,19 @@ def _finding(
     accumulation = int(trace.facts.recipe.get("training.gradient_accumulation_steps") or 1)
     wanted = lowest / (FAR * rows) if noisy else 32 / rows
     times = min(MOST_TIMES, max(2, 2 ** round(math.log2(max(1.0, wanted)))))
-    told = (
-        f"the gradient's noise, measured at the head alone, asks for {lowest:.0f} rows or more"
+    why = (
+        say("the gradient's noise, measured at the head alone, asks for {rows:.0f} rows or more", rows=lowest)
         if noisy
-        else f"losses of single steps scatter by {curve.noise:.2f}"
+        else say("losses of single steps scatter by {scatter:.2f}", scatter=curve.noise)
     )
     return Finding(
         name="small_batch",
         severity="warning" if stands else "info",
-        message=f"Steps of {rows:.0f} rows are small: {told}"
-        + (", and the loss no longer surely falls." if falls < SURE else "; the loss falls all the same."),
+        message=say(
+            "Steps of {rows:.0f} rows are small: {why}, and the loss no longer surely falls.", rows=rows, why=why
+        )
+        if falls < SURE
+        else say("Steps of {rows:.0f} rows are small: {why}; the loss falls all the same.", rows=rows, why=why),
         since=int(curve.steps[len(curve) // 2]),
         evidence={
             "noise_scale": scale,
@@ -112,7 +116,11 @@ def _finding(
             "last_loss": curve.end.value,
             "measured_at": "the head's last linear layer",
         },
-        remedy=f"Make steps {times} times as large: training.gradient_accumulation_steps={accumulation * times}.",
+        remedy=say(
+            "Make steps {times} times as large: training.gradient_accumulation_steps={accumulation}.",
+            times=times,
+            accumulation=accumulation * times,
+        ),
         change={"training.gradient_accumulation_steps": accumulation * times}
         if trace.facts.origin == "trimtab"
         else {},
@@ -128,4 +136,4 @@ def _plot(trace: Trace) -> tuple[Curve, ...]:
         return ()
     steps = [float(signal["step"]) for signal in found]
     deviations: Floats = np.sqrt(np.maximum([number(signal["noise"].get("variance")) for signal in found], 0.0))
-    return (Curve("gradient noise of a row", steps, deviations.tolist()),)
+    return (Curve(say("gradient noise of a row"), steps, deviations.tolist()),)

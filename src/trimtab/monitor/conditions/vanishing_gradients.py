@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._depth import depth_gradients, last_half, sign_confidence
 from trimtab.monitor.conditions._training import rate_change, training_curve, update_size
 from trimtab.monitor.conditions.base import Condition
@@ -53,8 +54,13 @@ class VanishingGradients(Condition):
         yield Finding(
             name=self.name,
             severity="info" if learnt else "warning",
-            message=f"Hardly any gradient reaches {found.names[0]}: its norm is {np.median(norms):.1e}, "
-            f"{np.median(ratios):.1e} of that of {found.names[-1]}.",
+            message=say(
+                "Hardly any gradient reaches {first}: its norm is {norm:.1e}, {ratio:.1e} of that of {last}.",
+                first=found.names[0],
+                norm=np.median(norms),
+                ratio=np.median(ratios),
+                last=found.names[-1],
+            ),
             since=found.since(lost),
             evidence={
                 "ratio": float(np.median(ratios)),
@@ -63,10 +69,14 @@ class VanishingGradients(Condition):
                 "last_block": found.names[-1],
                 "samples": len(ratios),
             },
-            remedy=f"Lower the peak learning rate to {rate}: large steps have put the blocks out of work."
+            remedy=say(
+                "Lower the peak learning rate to {rate}: large steps have put the blocks out of work.", rate=rate
+            )
             if broken and rate
-            else "Train the upper blocks only (--strategy partial), which loses nothing here; or take a model with "
-            "residual connections and normalisation.",
+            else say(
+                "Train the upper blocks only (--strategy partial), which loses nothing here; or take a model with "
+                "residual connections and normalisation."
+            ),
             change=change,
             series=found.curves(),
             confidence=confidence,

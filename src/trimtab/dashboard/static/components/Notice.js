@@ -1,5 +1,6 @@
 import { html } from "../lib/ui.js";
 import { t } from "../lib/i18n.js";
+import { sentence } from "../lib/said.js";
 import { Button } from "./Button.js";
 
 /**
@@ -21,9 +22,12 @@ export function Notice({ kind, title, error, onClose, onRetry, children }) {
   </div>`;
 }
 
-/** Text in which `backquotes` mark what is typed. @param {{text: string}} props */
-export function Words({ text }) {
-  return String(text ?? "").split("`").map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : part));
+/**
+ * Text in which `backquotes` mark what is typed.
+ * @param {{text: string, said?: import("../lib/said.js").Said}} props said: of a sentence of the record, for other languages
+ */
+export function Words({ text, said }) {
+  return String(sentence(text, said) ?? "").split("`").map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : part));
 }
 
 /** What is shown while something is asked for. @param {{label?: string}} props */

@@ -72,8 +72,8 @@ function FromFinding({ origin }) {
   const { finding } = origin;
   return html`<div class="card start-from">
     <h2>${t("start.finding")} <${SeverityBadge} severity=${finding.severity} /></h2>
-    <p><${Words} text=${finding.message} /></p>
-    <p class="muted"><${Words} text=${finding.remedy} /></p>
+    <p><${Words} text=${finding.message} said=${finding.said?.message} /></p>
+    <p class="muted"><${Words} text=${finding.remedy} said=${finding.said?.remedy} /></p>
   </div>`;
 }
 

@@ -3,6 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../../lib/ui.js";
 import { number, percent } from "../../lib/format.js";
 import { useInfo } from "../../lib/info.js";
 import { t } from "../../lib/i18n.js";
+import { phrase, phrases } from "../../lib/said.js";
 import { withQuery } from "../../lib/router.js";
 import { Button } from "../../components/Button.js";
 import { SeverityBadge } from "../../components/Badge.js";
@@ -45,7 +46,7 @@ function Finding({ run, finding, asked, first }) {
       <span class="finding-turn" aria-hidden="true">${open ? "▾" : "▸"}</span>
       <${SeverityBadge} severity=${finding.severity} /><span class="finding-name">${findingName(finding.name)}</span>
       <span class="finding-since muted">${Number.isFinite(finding.since) ? t("finding.since", { step: number(finding.since, 9) }) : ""}</span></button></h2>
-    <p class="finding-message"><${Words} text=${finding.message} /></p>
+    <p class="finding-message"><${Words} text=${finding.message} said=${finding.said?.message} /></p>
     <div id=${body} hidden=${!open}>${open && html`<${Body} run=${run} finding=${finding} />`}</div>
   </article>`;
 }
@@ -60,7 +61,7 @@ function Body({ run, finding }) {
       <${FindingRows} rows=${finding.rows ?? []} />
     </div>
     <div class="finding-side">
-      ${finding.remedy && html`<h3>${t("remedy")}</h3><p><${Words} text=${finding.remedy} /></p>`}
+      ${finding.remedy && html`<h3>${t("remedy")}</h3><p><${Words} text=${finding.remedy} said=${finding.said?.remedy} /></p>`}
       ${changes && html`<h3>${t("finding.change")}</h3><${Diff} recipe=${run.detail.recipe} change=${finding.change} />`}
       <${Apply} run=${run} finding=${finding} changes=${changes} />
       <dl class="pairs small">
@@ -97,11 +98,11 @@ function Curves({ finding }) {
   const heights = series.map(({ y }) => Math.max(...y.filter(Number.isFinite).map(Math.abs)));
   const isSmall = (one) => heights[series.indexOf(one)] < Math.max(...heights) / 50;
   const tables = Object.fromEntries(series.map((one, i) => [String(i), { step: one.x, series: { y: one.y } }]));
-  const lines = series.map((one, i) => ({ table: String(i), name: "y", label: one.name || String(i + 1), color: colorOf(one.name, i), smooth: false, side: isSmall(one) ? "right" : "left" }));
+  const lines = series.map((one, i) => ({ table: String(i), name: "y", label: phrase(one.name) || String(i + 1), color: colorOf(one.name, i), smooth: false, side: isSmall(one) ? "right" : "left" }));
   const steps = (finding.x_label ?? "step") === "step";
   const marks = steps && Number.isFinite(finding.since) ? [{ step: finding.since, severity: finding.severity, label: t("finding.since", { step: finding.since }) }] : [];
   return html`<${Chart} tables=${tables} lines=${lines} marks=${marks} buttons=${false} height=${180} title=${t("finding.curves", { name: findingName(finding.name) })}
-    note=${steps ? undefined : t("finding.x", { name: finding.x_label })} />`;
+    note=${steps ? undefined : t("finding.x", { name: phrase(finding.x_label) })} />`;
 }
 
 /** Training and validation have the colours that they have in every other chart. */
@@ -128,8 +129,8 @@ function DataFindings({ findings }) {
   return html`<h2 class="section-head">${t("findings.data")}</h2>${worstFirst(findings).map((finding, i) => html`
     <article key=${`${finding.name}${i}`} class=${`card finding finding-${finding.severity}`}>
       <h3 class="finding-data"><${SeverityBadge} severity=${finding.severity === "refuse" ? "act" : finding.severity} /> ${findingName(finding.name)}</h3>
-      <p class="finding-message"><${Words} text=${finding.message} /></p>
-      ${finding.remedy && html`<p class="small"><strong>${t("remedy")}:</strong> <${Words} text=${finding.remedy} /></p>`}
+      <p class="finding-message"><${Words} text=${finding.message} said=${finding.said?.message} /></p>
+      ${finding.remedy && html`<p class="small"><strong>${t("remedy")}:</strong> <${Words} text=${finding.remedy} said=${finding.said?.remedy} /></p>`}
       ${Object.keys(finding.evidence ?? {}).length > 0 && html`<details><summary>${t("finding.evidence")}</summary><${Evidence} evidence=${finding.evidence} bare=${true} /></details>`}
     </article>`)}`;
 }
@@ -144,6 +145,6 @@ function Examined({ detail, found, live }) {
     ${sound.length > 0 && html`<h2>${t(live ? "findings.examined_live" : "findings.examined", { n: sound.length })}</h2>
       <ul class="examined-list">${sound.map((name) => html`<li key=${name}><span class="good" aria-hidden="true">✓</span> ${findingName(name)}</li>`)}</ul>`}
     ${left.length > 0 && html`<h2>${t("findings.not_examined")}</h2>
-      <dl class="pairs small">${left.map(([name, reason]) => html`<dt key=${name}>${findingName(name)}</dt><dd><${Words} text=${typeof reason === "string" ? reason : JSON.stringify(reason)} /></dd>`)}</dl>`}
+      <dl class="pairs small">${left.map(([name, reason]) => html`<dt key=${name}>${findingName(name)}</dt><dd><${Words} text=${typeof reason === "string" ? phrases(reason) : JSON.stringify(reason)} /></dd>`)}</dl>`}
   </div>`;
 }

@@ -2,6 +2,7 @@
 import { html } from "../../lib/ui.js";
 import { duration, measure, moment, number, percent, when } from "../../lib/format.js";
 import { t } from "../../lib/i18n.js";
+import { sentence } from "../../lib/said.js";
 import { StateBadge, Tag } from "../../components/Badge.js";
 import { Notice } from "../../components/Notice.js";
 import { Controls } from "./controls.js";
@@ -51,7 +52,7 @@ function Metric({ summary, detail }) {
     <span class="run-metric-name">${metric} <span class="muted">${t("run.metric.on", { split: t(`split.${split ?? "validation"}`) })}</span></span>
     <span class="run-metric-value">${measure(value)}${Number.isFinite(low) && Number.isFinite(high)
       && html` <span class="run-metric-interval" title=${t("run.interval", { share: percent(evaluation.confidence ?? 0.95, 0) })}>[${measure(low)}, ${measure(high)}]</span>`}</span>
-    ${evaluation.verdict && html`<p class="run-verdict">${evaluation.verdict}</p>`}
+    ${evaluation.verdict && html`<p class="run-verdict">${sentence(evaluation.verdict, evaluation.said?.verdict)}</p>`}
   </div>`;
 }
 

@@ -3,6 +3,7 @@ import { html, useMemo } from "../../lib/ui.js";
 import { compact, duration, measure, number, percent } from "../../lib/format.js";
 import { known, t } from "../../lib/i18n.js";
 import { runHash } from "../../lib/router.js";
+import { sentence } from "../../lib/said.js";
 import { SeverityBadge } from "../../components/Badge.js";
 import { Words } from "../../components/Notice.js";
 import { Table } from "../../components/Table.js";
@@ -44,7 +45,7 @@ function Found({ run }) {
     ${!all.length && html`<p>${t(run.live ? "findings.none_yet" : run.summary.foreign ? "findings.none" : "findings.sound")}</p>`}
     <ul class="found">${shown.map((finding) => html`<li key=${finding.index ?? finding.name}>
       <a href=${runHash(run.id, `findings?finding=${finding.index}`)}><${SeverityBadge} severity=${finding.severity} /> <strong>${findingName(finding.name)}</strong></a>
-      <p><${Words} text=${finding.message} /></p></li>`)}</ul>
+      <p><${Words} text=${finding.message} said=${finding.said?.message} /></p></li>`)}</ul>
     ${all.length > shown.length && html`<p><a href=${runHash(run.id, "findings")}>${t("overview.all_findings", { n: all.length })}</a></p>`}
   </section>`;
 }
@@ -57,7 +58,7 @@ function Facts({ run }) {
     ["rows", rows], ["labels", start.labels?.length ? number(start.labels.length) : null],
     ["parameters", start.parameters ? t("fact.trained", { trained: compact(start.trained_parameters), all: compact(start.parameters), share: percent(start.trained_parameters / start.parameters, 0) }) : null],
     ["batch", start.batch_size], ["learning_rate", Number.isFinite(start.learning_rate) ? number(start.learning_rate, 3) : null],
-    ["device", [start.device, start.precision].filter(Boolean).join(" · ") || null], ["best_step", best], ["retention", retention?.summary],
+    ["device", [start.device, start.precision].filter(Boolean).join(" · ") || null], ["best_step", best], ["retention", retention && sentence(retention.summary, retention.said?.summary)],
   ].filter(([, value]) => value !== null && value !== undefined && value !== "");
   if (!pairs.length) return null;
   return html`<section class="card"><h2>${t("overview.facts")}</h2>

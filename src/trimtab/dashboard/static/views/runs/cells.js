@@ -2,6 +2,7 @@
 import { html } from "../../lib/ui.js";
 import { duration, interval, measure, moment, number, percent } from "../../lib/format.js";
 import { t } from "../../lib/i18n.js";
+import { sentence } from "../../lib/said.js";
 import { SeverityBadge, findingName } from "../../components/Badge.js";
 import { isLive } from "./query.js";
 
@@ -51,7 +52,7 @@ export function Findings({ run }) {
   const counts = ["act", "warning", "info"].filter((severity) => run.findings?.[severity] > 0);
   if (!counts.length) return html`<span class="muted small">${t("runs.findings.none")}</span>`;
   const worst = run.worst;
-  return html`<div class="findings" title=${worst?.message}>
+  return html`<div class="findings" title=${worst && sentence(worst.message, worst.said?.message)}>
     ${worst && html`<span class="finding-worst cut severity-${worst.severity}">${findingName(worst.name)}</span>`}
     <span class="finding-counts">${counts.map((severity) => html`<${SeverityBadge} key=${severity} severity=${severity} count=${run.findings[severity]} />`)}</span>
   </div>`;

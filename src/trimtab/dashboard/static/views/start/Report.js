@@ -66,8 +66,8 @@ function Found({ finding }) {
   const refuses = finding.severity === "refuse";
   return html`<li class=${`start-finding is-${finding.severity}`}>
     ${refuses ? html`<span class="severity severity-act"><span class="severity-sign" aria-hidden="true"></span>${t("start.report.refuse")}</span>` : html`<${SeverityBadge} severity=${finding.severity} />`}
-    <div><p><${Words} text=${finding.message} /></p>
-      ${finding.remedy && html`<p class="muted"><strong>${t("remedy")}:</strong> <${Words} text=${finding.remedy} /></p>`}
+    <div><p><${Words} text=${finding.message} said=${finding.said?.message} /></p>
+      ${finding.remedy && html`<p class="muted"><strong>${t("remedy")}:</strong> <${Words} text=${finding.remedy} said=${finding.said?.remedy} /></p>`}
       ${examples.length > 0 && html`<details class="start-fold"><summary>${t("start.report.examples", { n: examples.length })}</summary>
         <ul class="start-notes">${examples.map((example, i) => html`<li key=${i}>${told(example)}</li>`)}</ul></details>`}
     </div></li>`;
