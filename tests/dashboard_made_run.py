@@ -158,6 +158,7 @@ def finding(index: int, name: str, severity: str, **fields: Any) -> dict[str, An
         "x_label": "step",
         "rows": [],
         "by": "doctor",
+        "said": {},
     }
     return {**base, **fields}
 

@@ -34,7 +34,7 @@ HEALTHY = (
     ("genres-bert5", "healthy-lora"),
 )
 # Wrong labels among so many rows that their share can be told.
-MANY_ROWS = (("mr-electra", "flipped-20-of-1200"), ("mr-starter", "flipped-20-of-1200"))
+MANY_ROWS = (("diseases-distil", "flipped-20-of-1200"), ("mr-starter", "flipped-20-of-1200"))
 SEEDS = 3
 TEST_ROWS = 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,19 @@ import pytest
 from browser_run_page import chart, drawn_colours, opened, reads
 from dashboard_fake import NASTY
 from dashboard_fake_run import FakeRuns, serving_runs
-from dashboard_made_run import FakeRun, made_run, rows_of, step_table
+from dashboard_made_run import FakeRun, finding, made_run, rows_of, step_table
+from monitor_traces import make_facts, make_trace
+
+from trimtab.monitor.conditions.divergence import Divergence
+from trimtab.monitor.diagnose import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from browser_run_page import Open
     from playwright.sync_api import Page
+
+    from trimtab.monitor.findings import Finding
 
 NARROW = {"width": 400, "height": 850}
 TABS = ("overview", "curves", "findings", "rows", "try", "recipe", "environment", "log")
@@ -318,6 +325,35 @@ def test_chinese_is_complete(open_page: Open, fake: FakeRuns) -> None:
     page = opened(open_page, fake, locale="zh-CN")
     assert page.locator(".tab").first.inner_text() == "概览"
     assert page.get_by_role("button", name="暂停").is_visible()
+
+
+def test_findings_are_told_in_chinese(open_page: Open, browser: object) -> None:
+    (real,) = diagnose(make_trace([0.7, 0.6, *[math.nan] * 20], facts=make_facts()), [Divergence()])
+    run = made_run()
+    # The second as a run of an older version has it: in English, without what it was made of.
+    run.detail["findings"] = [
+        finding(0, "divergence", "act", **told_of(real)),
+        finding(1, "divergence", "act", **{**told_of(real), "said": {}}),
+    ]
+    run.detail["evaluation"]["verdict"] = real.message
+    run.detail["evaluation"]["said"] = {"verdict": real.to_dict()["said"]["message"]}
+    with serving_runs(run) as fake:
+        page = opened(open_page, fake, locale="zh-CN")
+        assert page.locator(".run-verdict").inner_text().startswith("自第 3 步起")
+        messages = page.locator(".found p").all_inner_texts()
+        page.locator(".tab[data-tab=findings]").click()
+        page.wait_for_selector(".finding-side")
+        assert messages == page.locator(".finding-message").all_inner_texts()[:2]
+        assert messages[0].startswith("自第 3 步起") and messages[1] == real.message
+        card = page.locator("article.finding").first.inner_text()
+    assert "检查点" in card and "第一步" in card
+    assert real.remedy not in card
+
+
+def told_of(found: Finding) -> dict[str, Any]:
+    """The fields of a finding that the doctor gave, but for its curves."""
+    fields = found.to_dict()
+    return {name: fields[name] for name in ("message", "remedy", "evidence", "said")}
 
 
 def test_a_tab_that_nobody_looks_at_holds_no_connection(open_page: Open, fake: FakeRuns, run: FakeRun) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from string import Formatter
 from typing import Any
 
@@ -77,8 +77,17 @@ def say(template: str, /, **values: object) -> Said:
 
 def together(*sentences: str) -> Said:
     """Sentences one after another, with a space between them; empty ones are left out."""
-    named = {f"part{number}": sentence for number, sentence in enumerate(filter(None, sentences), start=1)}
-    return say(" ".join(f"{{{name}}}" for name in named), **named)
+    return _joined(" ", sentences)
+
+
+def listed(*parts: str) -> Said:
+    """Parts of a sentence with commas between them; empty ones are left out."""
+    return _joined(", ", parts)
+
+
+def _joined(between: str, parts: Iterable[str]) -> Said:
+    named = {f"part{number}": part for number, part in enumerate(filter(None, parts), start=1)}
+    return say(between.join(f"{{{name}}}" for name in named), **named)
 
 
 def bare_template(template: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trimtab.config.recipe import DataSection
+from trimtab.core.said import say, together
 from trimtab.core.seeds import stream
 from trimtab.data.duplicates import MAX_EXAMPLES, Duplicates, Shared
 from trimtab.data.image_duplicates import ImageStatistics
@@ -60,16 +61,30 @@ def unknown_tokens(tokens: TokenStatistics, options: DataSection, model_name: st
         return
     refused = share >= options.max_unknown_tokens
     pieces = ", ".join(piece for piece, _ in tokens.top_unknown[:5])
-    script = f" Most letters in them are {tokens.script}." if tokens.script else ""
-    reader = f"{model_name}, which reads English only" if model_name == "starter" else model_name or "the model"
+    script = say("Most letters in them are {script}.", script=tokens.script) if tokens.script else ""
+    if model_name == "starter":
+        reader: str = say("{model}, which reads English only", model=model_name)
+    else:
+        reader = model_name or say("the model")
     names = [name for name in _MODELS.get(tokens.script, _OTHER_MODELS) if not model_name.endswith(name)]
-    choice = "Choose a model that reads this language, for example " + " or ".join(f"--model {name}" for name in names)
+    first, *others = (f"--model {name}" for name in names)
+    models: str = first
+    for other in others:
+        models = say("{model} or {other}", model=models, other=other)
     yield DataFinding(
         "unknown_tokens",
         "refuse" if refused else "warning",
-        f"{percent(share)} of the tokens (such as {pieces}) are unknown to {reader}.{script}"
-        if pieces
-        else f"{percent(share)} of the tokens are unknown to {reader}.{script}",
+        together(
+            say(
+                "{share} of the tokens (such as {pieces}) are unknown to {reader}.",
+                share=percent(share),
+                pieces=pieces,
+                reader=reader,
+            )
+            if pieces
+            else say("{share} of the tokens are unknown to {reader}.", share=percent(share), reader=reader),
+            script,
+        ),
         {
             "share": share,
             "unknown": tokens.unknown,
@@ -78,9 +93,16 @@ def unknown_tokens(tokens: TokenStatistics, options: DataSection, model_name: st
             "top": [list(item) for item in tokens.top_unknown],
             "limit": options.max_unknown_tokens if refused else options.warn_unknown_tokens,
         },
-        f"{choice}, teach this one the tokens with --extend-vocabulary, or train anyway with --force."
+        say(
+            "Choose a model that reads this language, for example {models}, teach this one the tokens with "
+            "--extend-vocabulary, or train anyway with --force.",
+            models=models,
+        )
         if refused
-        else f"{choice}, if the unknown tokens carry meaning.",
+        else say(
+            "Choose a model that reads this language, for example {models}, if the unknown tokens carry meaning.",
+            models=models,
+        ),
     )
 
 
@@ -91,10 +113,19 @@ def long_texts(tokens: TokenStatistics) -> Iterable[DataFinding]:
         yield DataFinding(
             "long_texts",
             "warning" if share >= WARN_LONGER_SHARE else "info",
-            f"{percent(share)} of the rows are longer than the {tokens.max_length} tokens that the model reads; the "
-            f"rest of them is cut off (median {tokens.median:.0f}, longest {tokens.maximum} tokens).",
+            say(
+                "{share} of the rows are longer than the {most} tokens that the model reads; the rest of them is cut "
+                "off (median {median:.0f}, longest {longest} tokens).",
+                share=percent(share),
+                most=tokens.max_length,
+                median=tokens.median,
+                longest=tokens.maximum,
+            ),
             {"share": share, "max_length": tokens.max_length, "median": tokens.median, "maximum": tokens.maximum},
-            "Put what decides the label first, shorten the texts, or choose a model that reads more tokens (--model).",
+            say(
+                "Put what decides the label first, shorten the texts, or choose a model that reads more tokens "
+                "(--model)."
+            ),
         )
 
 
@@ -107,10 +138,20 @@ def repeated_rows(duplicates: Duplicates) -> Iterable[DataFinding]:
         yield DataFinding(
             "duplicates_in_train",
             "warning" if share >= WARN_REPEATED_SHARE else "info",
-            f"{counted(total, train.rows)} training rows repeat an earlier one: {train.equal:,} equal it and "
-            f"{at_least(duplicates)}{train.near:,} nearly do.{searched(duplicates)}",
+            together(
+                say(
+                    "{rows} training rows repeat an earlier one: {equal:,} equal it and {near} nearly do.",
+                    rows=counted(total, train.rows),
+                    equal=train.equal,
+                    near=at_least(train.near, duplicates),
+                ),
+                searched(duplicates),
+            ),
             {**asdict(train), "share": share, "examples": list(train.examples)},
-            "Repeated rows weigh more than the others; remove them from the file unless they are as frequent in use.",
+            say(
+                "Repeated rows weigh more than the others; remove them from the file unless they are as frequent in "
+                "use."
+            ),
         )
 
 
@@ -122,14 +163,20 @@ def conflicting_labels(duplicates: Duplicates) -> Iterable[DataFinding]:
         yield DataFinding(
             "conflicting_labels",
             "warning",
-            f"{duplicates.conflict_rows:,} rows have the same content as another but a different label "
-            f"({duplicates.conflict_groups:,} groups): {'; '.join(shown)}{end}",
+            say(
+                "{rows:,} rows have the same content as another but a different label ({groups:,} groups): "
+                "{shown}{end}",
+                rows=duplicates.conflict_rows,
+                groups=duplicates.conflict_groups,
+                shown="; ".join(shown),
+                end=end,
+            ),
             {
                 "groups": duplicates.conflict_groups,
                 "rows": duplicates.conflict_rows,
                 "listed": [asdict(conflict) for conflict in duplicates.conflicts],
             },
-            "Decide on one label for each, or remove them: no model can get them all right.",
+            say("Decide on one label for each, or remove them: no model can get them all right."),
         )
 
 
@@ -147,19 +194,32 @@ def leakage(duplicates: Duplicates, held_out: Sequence[str]) -> Iterable[DataFin
 def _leak(shared: Shared, duplicates: Duplicates, held_out: Sequence[str]) -> DataFinding:
     from_train = shared.other == "train"
     if shared.split in held_out:
-        remedy = (
+        remedy = say(
             "Remove the repeated rows from the file, or give those that belong together the same value in a column and "
             "name it with --group, so that they stay in one split."
         )
     else:
-        remedy = f"Remove these rows from the {shared.other} or from the {shared.split} data."
-    purpose = "the score rewards memory" if from_train else "the two scores are not independent"
+        remedy = say(
+            "Remove these rows from the {other} or from the {split} data.", other=shared.other, split=shared.split
+        )
+    purpose = say("the score rewards memory") if from_train else say("the two scores are not independent")
     return DataFinding(
         "leakage" if from_train else "shared_held_out",
         "warning",
-        f"{counted(shared.equal + shared.near, shared.rows)} {shared.split} rows stand in {shared.other} too, so that "
-        f"{purpose}: {shared.equal:,} equal ({shared.identical:,} of them identical) and "
-        f"{at_least(duplicates)}{shared.near:,} nearly equal.{searched(duplicates) if from_train else ''}",
+        together(
+            say(
+                "{rows} {split} rows stand in {other} too, so that {purpose}: {equal:,} equal ({identical:,} of them "
+                "identical) and {near} nearly equal.",
+                rows=counted(shared.equal + shared.near, shared.rows),
+                split=shared.split,
+                other=shared.other,
+                purpose=purpose,
+                equal=shared.equal,
+                identical=shared.identical,
+                near=at_least(shared.near, duplicates),
+            ),
+            searched(duplicates) if from_train else "",
+        ),
         {**asdict(shared), "share": shared.share, "examples": list(shared.examples)},
         remedy,
     )
@@ -174,10 +234,17 @@ def imbalance(labels: LabelCounts) -> Iterable[DataFinding]:
         yield DataFinding(
             "imbalance",
             "warning",
-            f"The largest class, {most!r} ({train[most]:,} rows), has {ratio:.0f} times the rows of the smallest, "
-            f"{least!r} ({train[least]:,}): accuracy can be high with the small classes all wrong.",
+            say(
+                "The largest class, {largest!r} ({most:,} rows), has {ratio:.0f} times the rows of the smallest, "
+                "{smallest!r} ({least:,}): accuracy can be high with the small classes all wrong.",
+                largest=most,
+                most=train[most],
+                ratio=ratio,
+                smallest=least,
+                least=train[least],
+            ),
             {"ratio": ratio, "largest": most, "smallest": least},
-            "Judge by macro_f1 (--metric macro_f1), and add rows of the small classes.",
+            say("Judge by macro_f1 (--metric macro_f1), and add rows of the small classes."),
         )
     few = {name: count for name, count in train.items() if count < FEW_ROWS}
     if few:
@@ -185,10 +252,16 @@ def imbalance(labels: LabelCounts) -> Iterable[DataFinding]:
         yield DataFinding(
             "few_rows",
             "warning",
-            f"{len(few)} of {len(train)} classes have fewer than {FEW_ROWS} training rows: {names}"
-            f"{', …' if len(few) > NAMED else ''}.",
+            say(
+                "{few} of {classes} classes have fewer than {limit} training rows: {names}{more}.",
+                few=len(few),
+                classes=len(train),
+                limit=FEW_ROWS,
+                names=names,
+                more=", …" if len(few) > NAMED else "",
+            ),
             {"classes": few, "limit": FEW_ROWS},
-            "Add rows of these classes, or merge them with a neighbouring class.",
+            say("Add rows of these classes, or merge them with a neighbouring class."),
         )
 
 
@@ -217,10 +290,17 @@ def label_shift(labels: LabelCounts, seed: int) -> Iterable[DataFinding]:
         yield DataFinding(
             "label_shift",
             "warning",
-            f"The labels of {split} are distributed otherwise than those of train: {percent(distance)} of the rows "
-            "would have to change their label for the shares to be equal.",
+            say(
+                "The labels of {split} are distributed otherwise than those of train: {share} of the rows would have "
+                "to change their label for the shares to be equal.",
+                split=split,
+                share=percent(distance),
+            ),
             {"split": split, "total_variation": distance},
-            f"Make sure that {split} is what the model will meet; if it is, bring the training rows nearer to it.",
+            say(
+                "Make sure that {split} is what the model will meet; if it is, bring the training rows nearer to it.",
+                split=split,
+            ),
         )
 
 
@@ -239,14 +319,24 @@ def small_held_out(rows: dict[str, int], held_out: Sequence[str]) -> Iterable[Da
             continue
         half = 1.96 * math.sqrt(ASSUMED_ACCURACY * (1 - ASSUMED_ACCURACY) / rows[split])
         if half > WIDE_INTERVAL:
-            remedy = f"raise data.{split}_fraction with --set" if split in held_out else "add rows to it"
+            remedy = (
+                say("To measure more finely, raise data.{split}_fraction with --set.", split=split)
+                if split in held_out
+                else say("To measure more finely, add rows to it.")
+            )
             yield DataFinding(
                 "small_held_out",
                 "info",
-                f"{split} has {rows[split]:,} rows: the 95 % interval of an accuracy of {ASSUMED_ACCURACY} is "
-                f"± {half:.3f} wide there, and differences within it mean nothing.",
+                say(
+                    "{split} has {rows:,} rows: the 95 % interval of an accuracy of {accuracy} is ± {half:.3f} wide "
+                    "there, and differences within it mean nothing.",
+                    split=split,
+                    rows=rows[split],
+                    accuracy=ASSUMED_ACCURACY,
+                    half=half,
+                ),
                 {"split": split, "rows": rows[split], "half_width": half},
-                f"To measure more finely, {remedy}.",
+                remedy,
             )
 
 
@@ -258,9 +348,9 @@ def unreadable_images(images: ImageStatistics) -> Iterable[DataFinding]:
         yield DataFinding(
             "unreadable_images",
             "refuse",
-            f"{len(images.unreadable):,} images cannot be read: {named}{end}",
+            say("{count:,} images cannot be read: {named}{end}", count=len(images.unreadable), named=named, end=end),
             {"files": [list(item) for item in images.unreadable]},
-            "Remove or repair these files.",
+            say("Remove or repair these files."),
         )
 
 
@@ -271,17 +361,20 @@ def percent(share: float) -> str:
 
 def counted(part: int, whole: int) -> str:
     """`12 of 400 (3 %)`."""
-    return f"{part:,} of {whole:,} ({percent(part / whole)})"
+    return say("{part:,} of {whole:,} ({share})", part=part, whole=whole, share=percent(part / whole))
 
 
-def at_least(duplicates: Duplicates) -> str:
-    """What stands before a count of near-duplicates that may be too low."""
-    return "" if duplicates.complete else "at least "
+def at_least(near: int, duplicates: Duplicates) -> str:
+    """A count of near-duplicates, which may be too low."""
+    return f"{near:,}" if duplicates.complete else say("at least {count:,}", count=near)
 
 
 def searched(duplicates: Duplicates) -> str:
     """A sentence on the part of the training rows that was searched, when not all were."""
     if duplicates.near_rows == duplicates.train_rows:
         return ""
-    part = f"{duplicates.near_rows:,} of {duplicates.train_rows:,}"
-    return f" Near-duplicates were searched in {part} distinct training rows."
+    return say(
+        "Near-duplicates were searched in {part:,} of {whole:,} distinct training rows.",
+        part=duplicates.near_rows,
+        whole=duplicates.train_rows,
+    )

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trimtab.core.said import say, together
 from trimtab.core.seeds import stream
 from trimtab.data.findings import DataFinding, counted, percent
 from trimtab.data.giveaway_rules import Part, Rule, best_rules, holds, read_images, read_texts, value_table
@@ -102,15 +103,19 @@ def giveaway(found: Giveaways) -> Iterable[DataFinding]:
     if not found.rules:
         return
     first, more = found.rules[0], len(found.rules) - 1
-    further = f" So do {more} further rules." if more else ""
+    further = say("So do {rules} further rules.", rules=more) if more else ""
+    together_right = say(
+        "Together they would put {right} of the training rows right; the commonest class has {majority}.",
+        right=percent(found.right),
+        majority=percent(found.majority),
+    )
     yield DataFinding(
         "giveaway",
         "warning" if found.gain >= WARN_GAIN else "info",
-        f"{_sentence(first)}{further} Together they would put {percent(found.right)} of the training rows right; the "
-        f"commonest class has {percent(found.majority)}.",
+        together(_sentence(first), further, together_right),
         {
             "kind": first.kind,
-            "rules": [asdict(rule) for rule in found.rules],
+            "rules": [{**asdict(rule), "what": rule.what} for rule in found.rules],
             "rows": found.rows,
             "right": found.right,
             "majority": found.majority,
@@ -118,17 +123,27 @@ def giveaway(found: Giveaways) -> Iterable[DataFinding]:
             "held_out": dict(found.held_out or {}),
             "listed": [dict(row) for row in found.listed],
         },
-        "If that comes from how the data were made (a template, a marker, a source), remove it from all rows, or the "
-        "model learns nothing else; if it is what the class is about, and will be there in use, leave it.",
+        say(
+            "If that comes from how the data were made (a template, a marker, a source), remove it from all rows, or "
+            "the model learns nothing else; if it is what the class is about, and will be there in use, leave it."
+        ),
     )
 
 
 def _sentence(rule: Rule) -> str:
     if not rule.label:
-        return f"The {rule.what} alone tells the label of {percent(rule.right)} of the training rows."
-    return (
-        f"{rule.what} gives the label {rule.label!r} away: so it is in {counted(rule.rows, rule.of)} of its training "
-        f"rows, and in {counted(rule.elsewhere, rule.others)} of the others."
+        return say(
+            "The {what} alone tells the label of {share} of the training rows.",
+            what=rule.what,
+            share=percent(rule.right),
+        )
+    return say(
+        "{what} gives the label {label!r} away: so it is in {own} of its training rows, and in {elsewhere} of the "
+        "others.",
+        what=rule.what,
+        label=rule.label,
+        own=counted(rule.rows, rule.of),
+        elsewhere=counted(rule.elsewhere, rule.others),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trimtab.core.said import say
 from trimtab.data.image_features import image_features
 from trimtab.data.lexical import is_unspaced, units
 
@@ -24,6 +25,28 @@ MIN_REPEATED = 0.9
 MIN_TABLE_GAIN = 0.8
 PER_CLASS = 3
 
+SHOWN = 60
+"""Characters of a value that are shown."""
+
+NAMES = {
+    str(name): name
+    for name in (
+        say("length of the text"),
+        say("length of the second text"),
+        say("whole second text"),
+        say("width in pixels"),
+        say("height in pixels"),
+        say("mean brightness"),
+        say("mean red"),
+        say("mean green"),
+        say("mean blue"),
+        say("size"),
+        say("colour mode"),
+        say("kind of file"),
+    )
+}
+"""What is measured or named of a row, for people."""
+
 Bools = NDArray[np.bool_]
 
 
@@ -34,7 +57,6 @@ class Rule:
     Args:
         kind: `word`, `characters`, `number` or `value`; `table` for all values of a feature, each with its own label.
         column: what it looks at, e.g. `text`.
-        what: the rule in words.
         label: the label that it stands for; empty for a table.
         rows: rows of the label that it holds for, `of` how many.
         elsewhere: other rows that it holds for, `others` being all of them.
@@ -45,7 +67,6 @@ class Rule:
 
     kind: str
     column: str
-    what: str
     label: str = ""
     rows: int = 0
     of: int = 0
@@ -55,6 +76,22 @@ class Rule:
     value: str = ""
     low: float | None = None
     high: float | None = None
+
+    @property
+    def what(self) -> str:
+        """The rule in words, as a sentence about it begins; of a table, the name of what it looks at."""
+        name = NAMES.get(self.column, self.column)
+        if self.kind == "word":
+            return say("The word “{word}” in the {column}", word=self.value, column=_named(self.column))
+        if self.kind == "characters":
+            return say("The characters “{word}” in the {column}", word=self.value, column=_named(self.column))
+        if self.kind == "value":
+            return say("The {name} “{value}”", name=name, value=self.value[:SHOWN])
+        if self.kind == "number" and self.high is not None:
+            return say("A {name} of at most {high:.4g}", name=name, high=self.high)
+        if self.kind == "number":
+            return say("A {name} of at least {low:.4g}", name=name, low=self.low)
+        return name
 
     @property
     def youden(self) -> float:
@@ -141,7 +178,7 @@ def value_table(part: Part, name: str) -> Rule | None:
     majority = float(labels.value_counts(normalize=True).iloc[0])
     if right - majority < MIN_TABLE_GAIN * (1 - majority):
         return None
-    return Rule("table", name, name, right=right)
+    return Rule("table", name, right=right)
 
 
 def _word_rules(part: Part) -> Iterator[Rule]:
@@ -150,10 +187,9 @@ def _word_rules(part: Part) -> Iterator[Rule]:
         counts, words = _counted(texts, characters)
         if not words:
             continue
-        kind, noun = ("characters", "characters") if characters else ("word", "word")
+        kind = "characters" if characters else "word"
         for place, label, numbers in _strong(counts, part.frame["label"], MIN_J):
-            what = f"The {noun} “{words[place]}” in the {_named(column)}"
-            yield Rule(kind, column, what, label, *numbers, value=words[place])
+            yield Rule(kind, column, label, *numbers, value=words[place])
 
 
 def _value_rules(part: Part) -> Iterator[Rule]:
@@ -164,7 +200,7 @@ def _value_rules(part: Part) -> Iterator[Rule]:
             continue
         for place, label, numbers in _strong(frequent.to_numpy(np.int64), part.frame["label"], MIN_J):
             value = str(frequent.columns[place])
-            yield Rule("value", name, f"The {name} “{value[:60]}”", label, *numbers, value=value)
+            yield Rule("value", name, label, *numbers, value=value)
 
 
 def _number_rules(part: Part) -> Iterator[Rule]:
@@ -183,7 +219,6 @@ def _number_rules(part: Part) -> Iterator[Rule]:
             rule = Rule(
                 "number",
                 name,
-                f"A {name} of at {'most' if below else 'least'} {distinct[low] if below else distinct[high + 1]:.4g}",
                 str(label),
                 int(own[low] if below else count - own[high]),
                 int(count),
@@ -225,4 +260,4 @@ def _counted(texts: list[str], characters: bool, vocabulary: list[str] | None = 
 
 
 def _named(column: str) -> str:
-    return "second text" if column == "text_pair" else "text"
+    return say("second text") if column == "text_pair" else say("text")

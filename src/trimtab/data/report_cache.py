@@ -21,7 +21,7 @@ from trimtab.data.tokens import TokenStatistics, token_statistics
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: raised when a search finds something else in the same rows."""
 FEWEST_TEXTS = 2_000
 FEWEST_IMAGES = 200

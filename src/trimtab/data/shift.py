@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trimtab.core.said import say
 from trimtab.core.seeds import stream, stream_seed
 from trimtab.data.findings import DataFinding
 from trimtab.data.image_features import image_features
@@ -81,15 +82,28 @@ def covariate_shift(found: Iterable[Shift]) -> Iterable[DataFinding]:
     for shift in found:
         if shift.area < WARN_AREA or shift.area - STANDARD_ERRORS * shift.error <= 0.5:
             continue
-        words = f"; most typical of {shift.split}: {', '.join(shift.typical)}" if shift.typical else ""
+        words = (
+            say("; most typical of {split}: {words}", split=shift.split, words=", ".join(shift.typical))
+            if shift.typical
+            else ""
+        )
         yield DataFinding(
             "covariate_shift",
             "warning",
-            f"The rows of {shift.split} look different from those of train: a plain classifier tells them apart with "
-            f"an area under the ROC curve of {shift.area:.2f} ± {shift.error:.2f} (0.5: not at all){words}.",
+            say(
+                "The rows of {split} look different from those of train: a plain classifier tells them apart with an "
+                "area under the ROC curve of {area:.2f} ± {error:.2f} (0.5: not at all){words}.",
+                split=shift.split,
+                area=shift.area,
+                error=shift.error,
+                words=words,
+            ),
             {**asdict(shift), "limit": WARN_AREA},
-            f"Make sure that {shift.split} is what the model will meet; if it is, add rows of that kind to train, else "
-            "draw it from the same source as train.",
+            say(
+                "Make sure that {split} is what the model will meet; if it is, add rows of that kind to train, else "
+                "draw it from the same source as train.",
+                split=shift.split,
+            ),
         )
 
 

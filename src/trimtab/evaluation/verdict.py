@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from trimtab.core.errors import RecipeError
+from trimtab.core.said import say
 from trimtab.evaluation.result import Interval, TargetVerdict
 from trimtab.metrics.classification import METRICS, get_metric
 
@@ -111,28 +112,50 @@ def verdict_sentence(
     """
     where = _where(rows, split)
     if best_baseline is None or difference is None:
-        span = f"{_percent(confidence)} interval {primary.low:.3f} to {primary.high:.3f}"
-        return (
-            f"Fine-tuning reaches {primary_metric} {primary.value:.3f} ({span}) on {where}; no baseline was compared."
+        return say(
+            "Fine-tuning reaches {metric} {value:.3f} ({confidence} interval {low:.3f} to {high:.3f}) on {where}; no "
+            "baseline was compared.",
+            metric=primary_metric,
+            value=primary.value,
+            confidence=_percent(confidence),
+            low=primary.low,
+            high=primary.high,
+            where=where,
         )
-    against = f"the best baseline ({best_baseline})"
     if difference.low > 0:
-        claim = f"Fine-tuning beats {against} by {_difference(difference.value, difference_metric)}"
+        claim = say(
+            "Fine-tuning beats the best baseline ({baseline}) by {difference}",
+            **_against(best_baseline, difference.value, difference_metric),
+        )
     elif difference.high < 0:
-        claim = f"Fine-tuning is worse than {against} by {_difference(-difference.value, difference_metric)}"
         difference = Interval(-difference.value, -difference.high, -difference.low)
+        claim = say(
+            "Fine-tuning is worse than the best baseline ({baseline}) by {difference}",
+            **_against(best_baseline, difference.value, difference_metric),
+        )
     else:
-        claim = (
-            f"Fine-tuning cannot be told apart from {against}: the difference is "
-            f"{_difference(difference.value, difference_metric)}"
+        claim = say(
+            "Fine-tuning cannot be told apart from the best baseline ({baseline}): the difference is {difference}",
+            **_against(best_baseline, difference.value, difference_metric),
         )
     scale, digits = (100, 1) if METRICS[difference_metric].in_points else (1, 3)
     low, high = (f"{scale * end:.{digits}f}" for end in (difference.low, difference.high))
-    return f"{claim} ({_percent(confidence)} interval {low} to {high}), on {where}."
+    return say(
+        "{claim} ({confidence} interval {low} to {high}), on {where}.",
+        claim=claim,
+        confidence=_percent(confidence),
+        low=low,
+        high=high,
+        where=where,
+    )
 
 
-def _difference(value: float, metric: str) -> str:
-    return f"{100 * value:.1f} points of {metric}" if METRICS[metric].in_points else f"{value:.3f} of {metric}"
+def _against(baseline: str, value: float, metric: str) -> dict[str, str]:
+    if METRICS[metric].in_points:
+        told = say("{points:.1f} points of {metric}", points=100 * value, metric=metric)
+    else:
+        told = say("{value:.3f} of {metric}", value=value, metric=metric)
+    return {"baseline": baseline, "difference": told}
 
 
 def _at_least(value: float, goal: float, higher: bool) -> bool:
@@ -150,7 +173,9 @@ def _number(value: float, goal: float) -> str:
 
 
 def _where(rows: int, split: str) -> str:
-    return f"{rows:,} {split} {'row' if rows == 1 else 'rows'}"
+    if rows == 1:
+        return say("1 {split} row", split=split)
+    return say("{rows:,} {split} rows", rows=rows, split=split)
 
 
 def _percent(confidence: float) -> str:

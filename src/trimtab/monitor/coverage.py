@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from trimtab.core.said import say
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.trace import Trace
 
@@ -13,58 +14,58 @@ Has = Callable[[Trace], bool]
 
 # Part of a record -> how to say that it is not there, and whether it is.
 PARTS: dict[str, tuple[str, Has]] = {
-    "steps": ("no training losses", lambda trace: len(trace.steps) > 0),
-    "evaluations": ("no validation losses", lambda trace: len(trace.evaluations) > 0),
+    "steps": (say("no training losses"), lambda trace: len(trace.steps) > 0),
+    "evaluations": (say("no validation losses"), lambda trace: len(trace.evaluations) > 0),
     "held_in": (
-        "no losses on training rows in evaluation mode",
+        say("no losses on training rows in evaluation mode"),
         lambda trace: any(evaluation.held_in for evaluation in trace.evaluations),
     ),
     "classes": (
-        "no results by class",
+        say("no results by class"),
         lambda trace: any(evaluation.detail.get("recall") for evaluation in trace.evaluations),
     ),
     "validation_rows": (
-        "the number of validation rows is not known",
+        say("the number of validation rows is not known"),
         lambda trace: (
             any(evaluation.detail.get("rows") for evaluation in trace.evaluations)
             or bool(trace.facts.rows.get("validation"))
         ),
     ),
     "confidence": (
-        "no calibration was measured",
+        say("no calibration was measured"),
         lambda trace: any("confidence" in evaluation.detail for evaluation in trace.evaluations),
     ),
     "class_rows": (
-        "the training rows of each class are not known",
+        say("the training rows of each class are not known"),
         lambda trace: bool(trace.facts.label_counts.get("train")),
     ),
-    "batch_rows": ("the rows of a step are not known", lambda trace: _logged(trace, "weight")),
-    "plan": ("the planned number of steps is not known", lambda trace: trace.facts.total_steps is not None),
-    "times": ("no times spent waiting for rows", lambda trace: _logged(trace, "data_seconds")),
+    "batch_rows": (say("the rows of a step are not known"), lambda trace: _logged(trace, "weight")),
+    "plan": (say("the planned number of steps is not known"), lambda trace: trace.facts.total_steps is not None),
+    "times": (say("no times spent waiting for rows"), lambda trace: _logged(trace, "data_seconds")),
     "blocks": (
-        "no update ratios and gradient norms by depth",
+        say("no update ratios and gradient norms by depth"),
         lambda trace: any(signal.get("blocks") for signal in trace.signals),
     ),
     "memory": (
-        "no memory of a device with a limit was measured",
+        say("no memory of a device with a limit was measured"),
         lambda trace: any(signal.get("memory_total_mib") for signal in trace.signals),
     ),
-    "inspections": ("nobody looked inside the model", lambda trace: bool(trace.inspections)),
-    "rows": ("no outcomes of single training rows", lambda trace: trace.rows is not None),
-    "data": ("no data report", lambda trace: trace.facts.origin == "trimtab"),
+    "inspections": (say("nobody looked inside the model"), lambda trace: bool(trace.inspections)),
+    "rows": (say("no outcomes of single training rows"), lambda trace: trace.rows is not None),
+    "data": (say("no data report"), lambda trace: trace.facts.origin == "trimtab"),
     "shift": (
-        "neither a data report nor losses on training rows in evaluation mode",
+        say("neither a data report nor losses on training rows in evaluation mode"),
         lambda trace: trace.facts.origin == "trimtab" or any(evaluation.held_in for evaluation in trace.evaluations),
     ),
     "frozen": (
-        "what trains, and how much it moves, is not known",
+        say("what trains and how much it moves is not known"),
         lambda trace: trace.facts.origin == "trimtab" or any(signal.get("blocks") for signal in trace.signals),
     ),
     "kept": (
-        "what was kept of the pretrained model was not measured",
+        say("what was kept of the pretrained model was not measured"),
         lambda trace: bool(trace.retention) or bool(trace.inspections),
     ),
-    "baselines": ("there is no final result beside baselines", lambda trace: bool(trace.final.get("baselines"))),
+    "baselines": (say("there is no final result beside baselines"), lambda trace: bool(trace.final.get("baselines"))),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.files import jsonable
-from trimtab.core.said import origins
+from trimtab.core.said import listed, origins, say
 from trimtab.core.seeds import stream
 from trimtab.evaluation.bootstrap import percentile_interval
 from trimtab.evaluation.result import Interval
@@ -134,17 +134,20 @@ def summarise(result: RetentionResult) -> str:
     """The result in one sentence."""
     parts = []
     if result.rank_agreement is not None:
-        parts.append(f"rank agreement {_number(result.rank_agreement.value)}")
+        parts.append(say("rank agreement {value}", value=_number(result.rank_agreement.value)))
     if result.pair_spearman is not None:
-        parts.append(f"Spearman with the pairs' scores {_arrow(result.pair_spearman)}")
+        parts.append(say("Spearman with the pairs' scores {change}", change=_arrow(result.pair_spearman)))
     if result.pretraining_loss is not None:
-        parts.append(f"{_KINDS[result.language_kind]} loss {_arrow(result.pretraining_loss)}")
+        kind, change = _KINDS[result.language_kind], _arrow(result.pretraining_loss)
+        parts.append(say("{kind} loss {change}", kind=kind, change=change))
     if result.source_loss is not None:
-        parts.append(f"loss on source classes {_arrow(result.source_loss)}")
+        parts.append(say("loss on source classes {change}", change=_arrow(result.source_loss)))
     lowest = result.lowest_cka
     if lowest is not None:
-        parts.append(f"CKA lowest in {lowest[0]} ({_number(lowest[1])})")
-    return f"Retention: {', '.join(parts) or 'nothing could be measured'}."
+        parts.append(say("CKA lowest in {block} ({value})", block=lowest[0], value=_number(lowest[1])))
+    if not parts:
+        return say("Retention: nothing could be measured.")
+    return say("Retention: {parts}.", parts=listed(*parts))
 
 
 def _undefined(cka: dict[str, float]) -> list[str]:

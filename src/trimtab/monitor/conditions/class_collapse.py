@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say, together
 from trimtab.monitor.conditions._fit import delivered_index, evaluation_losses, has_ended, label_name, wilson
 from trimtab.monitor.conditions._series import since
 from trimtab.monitor.conditions.base import Condition
@@ -80,10 +81,18 @@ def _collapse(trace: Trace, last: Evaluation, *, late: bool, ended: bool) -> Fin
     return Finding(
         "class_collapse",
         "act" if grave else "info" if learning or not late else "warning",
-        f"At step {last.step:,}, {share:.0%} of the validation rows are predicted as {label_name(trace, top)!r}, which "
-        f"only {true_share:.0%} of them are"
-        + (", but the loss on training rows is still falling." if learning else ".")
-        + (" The weights that are kept are of an evaluation before that." if spared else ""),
+        together(
+            say(
+                "At step {step:,}, {share:.0%} of the validation rows are predicted as {label!r}, which only "
+                "{true_share:.0%} of them are{learning}.",
+                step=last.step,
+                share=share,
+                label=label_name(trace, top),
+                true_share=true_share,
+                learning=say(", but the loss on training rows is still falling") if learning else "",
+            ),
+            say("The weights that are kept are of an evaluation before that.") if spared else "",
+        ),
         since=start if start is not None else last.step,
         evidence={
             "class": label_name(trace, top),
@@ -93,7 +102,7 @@ def _collapse(trace: Trace, last: Evaluation, *, late: bool, ended: bool) -> Fin
             "predicted_entropy": number(last.detail.get("predicted_entropy")),
             "still_learning": learning,
         },
-        remedy="Train longer." if learning else "Lower the learning rate and lengthen the warm-up.",
+        remedy=say("Train longer.") if learning else say("Lower the learning rate and lengthen the warm-up."),
         change=_longer(trace) if learning else _gentler(trace),
         series=(_top_share(trace),),
         # That more than the class's own share of rows is predicted as it: by Wilson's interval of the predictions.
@@ -111,15 +120,23 @@ def _unpredicted(trace: Trace, last: Evaluation, never: list[int]) -> Finding:
     return Finding(
         "class_collapse",
         "warning" if fitted else "info",
-        f"At step {last.step:,}, {len(never)} of {len(rows)} classes ({named}) are predicted for no validation row, "
-        f"though {missed:.0f} of {sum(rows):.0f} rows belong to them and they are not rare in training.",
+        say(
+            "At step {step:,}, {never} of {classes} classes ({named}) are predicted for no validation row, though "
+            "{missed:.0f} of {rows:.0f} rows belong to them and they are not rare in training.",
+            step=last.step,
+            never=len(never),
+            classes=len(rows),
+            named=named,
+            missed=missed,
+            rows=sum(rows),
+        ),
         since=last.step,
         evidence={
             "never_predicted": {label_name(trace, index): int(rows[index]) for index in never},
             "rows": int(sum(rows)),
             "predicted_entropy": number(last.detail.get("predicted_entropy")),
         },
-        remedy="Train longer; if the classes stay out, look whether their rows can be told from others.",
+        remedy=say("Train longer; if the classes stay out, look whether their rows can be told from others."),
         change=_longer(trace),
         series=(_top_share(trace),),
         # Chance that a class predicted as often as it occurs is drawn for none of the rows: exp(-rows).
@@ -170,7 +187,8 @@ def _counts(evaluation: Evaluation, name: str) -> list[float]:
 def _top_share(trace: Trace) -> Curve:
     steps: list[float] = [evaluation.step for evaluation in trace.evaluations]
     counts = [_counts(evaluation, "predicted") for evaluation in trace.evaluations]
-    return Curve("share of the class predicted most", steps, [max(c) / sum(c) if sum(c) else math.nan for c in counts])
+    shares = [max(found) / sum(found) if sum(found) else math.nan for found in counts]
+    return Curve(say("share of the class predicted most"), steps, shares)
 
 
 def _longer(trace: Trace) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say, together
 from trimtab.monitor.conditions._fit import delivered_index, has_ended, label_name, share_error, wilson
 from trimtab.monitor.conditions._series import Estimate
 from trimtab.monitor.conditions.base import Condition
@@ -80,13 +81,25 @@ def _finding(
     worst = min(hurt, key=lambda index: intervals[index][1])
     grave = any(rows[index] >= ACT_ROWS and intervals[index][1] < ACT_RECALL for index in hurt)
     low, high = intervals[worst]
-    others = f" {len(hurt) - 1} more rare classes are hurt likewise." if len(hurt) > 1 else ""
     return Finding(
         "class_imbalance",
         "act" if grave else "warning",
-        f"Of the {rows[worst]:.0f} validation rows of {label_name(trace, worst)!r}, which has {train[worst]:,.0f} of "
-        f"{train.sum():,.0f} training rows, {recall[worst]:.0%} are found (95 % interval {low:.2f} to {high:.2f}), and "
-        f"{usual:.0%} of the classes that are not rare.{others}",
+        together(
+            say(
+                "Of the {rows:.0f} validation rows of {label!r}, which has {own:,.0f} of {total:,.0f} training rows, "
+                "{recall:.0%} are found (95 % interval {low:.2f} to {high:.2f}), and {usual:.0%} of the classes that "
+                "are not rare.",
+                rows=rows[worst],
+                label=label_name(trace, worst),
+                own=train[worst],
+                total=train.sum(),
+                recall=recall[worst],
+                low=low,
+                high=high,
+                usual=usual,
+            ),
+            say("{others} more rare classes are hurt likewise.", others=len(hurt) - 1) if len(hurt) > 1 else "",
+        ),
         since=evaluation.step,
         evidence={
             "classes": {
@@ -111,8 +124,10 @@ def _finding(
 
 def _remedy(trace: Trace) -> str:
     if trace.facts.recipe.get("regularization.class_weights"):
-        return "Add training rows of this class: its rows weigh more already."
-    return "Let rows of rare classes weigh more in the training loss, and judge by macro_f1; best, add rows of them."
+        return say("Add training rows of this class: its rows weigh more already.")
+    return say(
+        "Let rows of rare classes weigh more in the training loss, and judge by macro_f1; best, add rows of them."
+    )
 
 
 def _change(trace: Trace, train: Any) -> dict[str, Any]:

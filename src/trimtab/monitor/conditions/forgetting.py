@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import SEVERITIES, Curve, Finding, Severity
 from trimtab.monitor.trace import Trace, number
@@ -70,30 +71,43 @@ def _lost(retention: Mapping[str, Any]) -> Iterator[_Loss]:
     agreement = retention.get("rank_agreement") or {}
     severity = _level(-number(agreement.get("high")), tuple(-level for level in AGREEMENT))
     if severity:
-        words = f"rank agreement of similarities with the original is {number(agreement.get('value')):.2f}"
+        value = number(agreement.get("value"))
+        words = say("rank agreement of similarities with the original is {agreement:.2f}", agreement=value)
         yield _Loss("rank_agreement", severity, words, dict(agreement))
     lower = _lower_half(retention.get("cka") or {})
     mean = float(np.mean(lower)) if lower else math.nan
     severity = _level(-mean, tuple(-level for level in LOWER_CKA))
     if severity:
-        words = f"the representations of the lower half of the blocks have a mean CKA of {mean:.2f} with the original's"
+        words = say(
+            "the representations of the lower half of the blocks have a mean CKA of {mean:.2f} with the original's",
+            mean=mean,
+        )
         yield _Loss("lower_cka", severity, words, {"mean": mean, "blocks": dict(retention["cka"])})
-    for key, levels, sign, words in (
-        ("pair_spearman", PAIRS, -1, "the correlation with the scores of pairs went"),
-        ("pretraining_loss", PRETRAINING, 1, "the pretraining loss went"),
-    ):
+    for key, levels, sign in (("pair_spearman", PAIRS, -1), ("pretraining_loss", PRETRAINING, 1)):
         change = retention.get(key) or {}
         difference = change.get("difference") or {}
         severity = _level(min(sign * number(difference.get(end)) for end in ("low", "high")), levels)
         if severity:
             before, after = (number((change.get(when) or {}).get("value")) for when in ("before", "after"))
-            yield _Loss(key, severity, f"{words} from {before:.2f} to {after:.2f}", dict(change))
+            words = (
+                say(
+                    "the correlation with the scores of pairs went from {before:.2f} to {after:.2f}",
+                    before=before,
+                    after=after,
+                )
+                if key == "pair_spearman"
+                else say("the pretraining loss went from {before:.2f} to {after:.2f}", before=before, after=after)
+            )
+            yield _Loss(key, severity, words, dict(change))
     accuracy = [number(value) for value in retention.get("source_accuracy") or ()]
     if len(accuracy) == 2:
         severity = _level(accuracy[0] - accuracy[1], SOURCE)
         if severity:
-            words = f"accuracy on the source classes went from {accuracy[0]:.2f} to {accuracy[1]:.2f}"
-            yield _Loss("source_accuracy", severity, words, {"before": accuracy[0], "after": accuracy[1]})
+            before, after = accuracy
+            words = say(
+                "accuracy on the source classes went from {before:.2f} to {after:.2f}", before=before, after=after
+            )
+            yield _Loss("source_accuracy", severity, words, {"before": before, "after": after})
 
 
 def _level(value: float, levels: tuple[float, ...]) -> Severity | None:
@@ -105,11 +119,14 @@ def _level(value: float, levels: tuple[float, ...]) -> Severity | None:
 def _after(trace: Trace, lost: list[_Loss]) -> Finding:
     gravest = max(lost, key=lambda loss: SEVERITIES.index(loss.severity))
     ordered = [gravest, *(loss for loss in lost if loss is not gravest)]
+    losses = gravest.words
+    for loss in ordered[1:]:
+        losses = say("{losses}; {further}", losses=losses, further=loss.words)
     remedy, change = _gentler(trace) if gravest.severity == "act" else _remedy(trace)
     return Finding(
         "forgetting",
         gravest.severity,
-        f"Fine-tuning took from the model what it knew: {'; '.join(loss.words for loss in ordered)}.",
+        say("Fine-tuning took from the model what it knew: {losses}.", losses=losses),
         since=_drifted_since(trace) or trace.last_step,
         evidence={loss.name: loss.numbers for loss in ordered},
         remedy=remedy,
@@ -129,8 +146,11 @@ def _on_the_way(trace: Trace) -> Iterator[Finding]:
     yield Finding(
         "forgetting",
         "warning" if grave else "info",
-        f"The lower half of the blocks has drifted from the pretrained model by {drift:.2f} (1 - cosine of their "
-        "representations): what it knew of language or images in general is being lost.",
+        say(
+            "The lower half of the blocks has drifted from the pretrained model by {drift:.2f} (1 - cosine of their "
+            "representations): what it knew of language or images in general is being lost.",
+            drift=drift,
+        ),
         since=since,
         evidence={"drift": dict(trace.inspections[-1].get("drift") or {}), "lower_half": drift},
         remedy=remedy,
@@ -167,14 +187,19 @@ def _remedy(trace: Trace) -> tuple[str, dict[str, Any]]:
     recipe, strategy = trace.facts.recipe, trace.facts.strategy
     if strategy not in ONLY_NEW and not recipe.get("weights.interpolation"):
         return (
-            "If the model must keep what it knew, deliver weights halfway between the pretrained and the fine-tuned "
-            "ones, which cost no accuracy in our measurements; adapters (`--strategy lora`) or a lower rate keep more, "
-            "too.",
+            say(
+                "If the model must keep what it knew, deliver weights halfway between the pretrained and the "
+                "fine-tuned ones, which cost no accuracy in our measurements; adapters (`--strategy lora`) or a lower "
+                "rate keep more, too."
+            ),
             {"weights.interpolation": 0.5},
         )
     if not recipe.get("forgetting.distillation"):
         return (
-            "If the model must keep what it knew, hold it near the frozen original by distillation, or lower the rate.",
+            say(
+                "If the model must keep what it knew, hold it near the frozen original by distillation, or lower the "
+                "rate."
+            ),
             {"forgetting.distillation": 1.0},
         )
     return _gentler(trace)
@@ -184,7 +209,7 @@ def _gentler(trace: Trace) -> tuple[str, dict[str, Any]]:
     """Halfway to the pretrained weights is no place of use where all of it was lost: only a lower rate helps."""
     rate = trace.facts.learning_rate
     change = {"optimizer.learning_rate": float(f"{rate / 5:.2g}")} if rate else {}
-    return "Lower the learning rate, and train for fewer steps.", change
+    return say("Lower the learning rate, and train for fewer steps."), change
 
 
 def _curves(trace: Trace) -> tuple[Curve, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import restored, say
 from trimtab.monitor.conditions._fit import share_error, validation_rows, wilson
 from trimtab.monitor.conditions._series import Estimate
 from trimtab.monitor.conditions.base import Condition
@@ -56,20 +57,35 @@ def _shared(told: Mapping[str, Any]) -> Iterable[Finding]:
     rows, equal, near = (number(evidence.get(name)) for name in ("rows", "equal", "near"))
     if not rows > 0 or not equal + near > 0:
         return
-    split, shared = str(evidence.get("split", "held-out")), (equal + near) / rows
+    split, shared = evidence.get("split", say("held-out")), (equal + near) / rows
     grave = equal / rows >= ACT_EQUAL or shared >= ACT_SHARED
+    remedy = restored(str(told.get("remedy") or ""), _said(told).get("remedy")) or say(
+        "Remove these rows from train or from {split}, and train again.", split=split
+    )
     yield Finding(
         "leakage",
         "act" if grave else "warning" if shared >= WARN_SHARED else "info",
-        f"{equal + near:.0f} of {rows:.0f} {split} rows ({shared:.1%}) stand in train too, {equal:.0f} of them equal: "
-        f"the {split} score rewards memory, and is too high for rows that are new.",
+        say(
+            "{shared:.0f} of {rows:.0f} {split} rows ({share:.1%}) stand in train too, {equal:.0f} of them equal: the "
+            "{split} score rewards memory, and is too high for rows that are new.",
+            shared=equal + near,
+            rows=rows,
+            split=split,
+            share=shared,
+            equal=equal,
+        ),
         0,
         {**{name: evidence.get(name) for name in ("split", "rows", "identical", "equal", "near")}, "share": shared},
-        str(told.get("remedy") or f"Remove these rows from train or from {split}, and train again."),
+        remedy,
         # Counted, not estimated.
         confidence=1.0,
         rows=tuple(_pair(example) for example in evidence.get("examples") or ()),
     )
+
+
+def _said(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the sentences of the data report were made of."""
+    return told.get("said") or {}
 
 
 def _pair(example: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,11 +102,15 @@ def _giveaway(told: Mapping[str, Any]) -> Iterable[Finding]:
     yield Finding(
         "leakage",
         "act" if gain >= ACT_GAIN else "warning" if gain >= WARN_GAIN else "info",
-        str(told.get("message", "One feature gives the label away.")),
+        restored(str(told["message"]), _said(told).get("message"))
+        if "message" in told
+        else say("One feature gives the label away."),
         0,
         {name: evidence.get(name) for name in ("kind", "rules", "rows", "right", "majority", "gain", "held_out")},
-        "See whether it will be there in use; if it comes from how the data were made, remove it from all rows and "
-        "train again.",
+        say(
+            "See whether it will be there in use; if it comes from how the data were made, remove it from all rows and "
+            "train again."
+        ),
         # Half the width of the 95 % interval of the share that the rules put right.
         confidence=max(0.0, 1 - 1.96 * share_error(right, rows)) if rows > 0 else 0.5,
         rows=tuple({**row, "text": row.get("content", "")} for row in evidence.get("listed") or ()),
@@ -111,12 +131,20 @@ def _too_good(trace: Trace) -> Iterable[Finding]:
     yield Finding(
         "leakage",
         "warning",
-        f"After {first.step} steps {value:.1%} of {rows:.0f} validation rows were right, while a bag of words gets "
-        f"{number(plain.get('value')):.1%} right: that is suspiciously good so early.",
+        say(
+            "After {step} steps {accuracy:.1%} of {rows:.0f} validation rows were right, while a bag of words gets "
+            "{baseline:.1%} right: that is suspiciously good so early.",
+            step=first.step,
+            accuracy=value,
+            rows=rows,
+            baseline=number(plain.get("value")),
+        ),
         first.step,
         {"accuracy": value, "rows": rows, "baseline": number(plain.get("value")), "baseline_high": high},
-        "Look whether validation rows come from the same documents, users or templates as training rows; if so, give "
-        "what belongs together one value in a column and name it with --group.",
+        say(
+            "Look whether validation rows come from the same documents, users or templates as training rows; if so, "
+            "give what belongs together one value in a column and name it with --group."
+        ),
         # 1 - p that the model is no more than `BELOW` better than the upper end of the baseline's interval.
         confidence=Estimate(value - high, share_error(value, rows)).above(BELOW),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._fit import delivered_index, has_ended, share_error, validation_rows
 from trimtab.monitor.conditions._series import Estimate
 from trimtab.monitor.conditions.base import Condition
@@ -51,9 +52,16 @@ class Overconfidence(Condition):
         yield Finding(
             "overconfidence",
             severity,
-            f"The model is sure of its predictions by {confidence:.2f} on average and right in {accuracy:.2f} of the "
-            f"validation rows (calibration error {ece:.2f})"
-            + (f"; where it is wrong, it is sure by {on_errors:.2f}." if math.isfinite(on_errors) else "."),
+            say(
+                "The model is sure of its predictions by {confidence:.2f} on average and right in {accuracy:.2f} of "
+                "the validation rows (calibration error {ece:.2f}){on_errors}.",
+                confidence=confidence,
+                accuracy=accuracy,
+                ece=ece,
+                on_errors=say("; where it is wrong, it is sure by {confidence:.2f}", confidence=on_errors)
+                if math.isfinite(on_errors)
+                else "",
+            ),
             since=evaluation.step,
             evidence={
                 "confidence": confidence,
@@ -63,7 +71,7 @@ class Overconfidence(Condition):
                 "ece": ece,
                 "confidence_on_errors": on_errors,
             },
-            remedy="Smooth the labels if probabilities are used; predicted classes hardly change.",
+            remedy=say("Smooth the labels if probabilities are used; predicted classes hardly change."),
             change=_change(trace),
             series=_curves(trace),
             confidence=excess.above(),  # that confidence is above accuracy, by the binomial error of the accuracy
@@ -87,8 +95,9 @@ def _change(trace: Trace) -> dict[str, Any]:
 
 def _curves(trace: Trace) -> tuple[Curve, ...]:
     steps: list[float] = [evaluation.step for evaluation in trace.evaluations]
+    confidence = [number(evaluation.detail.get("confidence")) for evaluation in trace.evaluations]
     return (
-        Curve("confidence", steps, [number(evaluation.detail.get("confidence")) for evaluation in trace.evaluations]),
-        Curve("accuracy", steps, [evaluation.values.get("accuracy", math.nan) for evaluation in trace.evaluations]),
-        Curve("calibration error", steps, [e.values.get("ece", math.nan) for e in trace.evaluations]),
+        Curve(say("confidence"), steps, confidence),
+        Curve(say("accuracy"), steps, [found.values.get("accuracy", math.nan) for found in trace.evaluations]),
+        Curve(say("calibration error"), steps, [found.values.get("ece", math.nan) for found in trace.evaluations]),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._fit import (
     Losses,
     best_index,
@@ -93,10 +94,13 @@ def _rise(trace: Trace, losses: Losses) -> Finding | None:
 def _judged_rise(trace: Trace, losses: Losses, lowest: int, evidence: dict[str, Any], sure: float) -> Finding:
     """How grave a rise is: by what becomes of the metric, and by which weights are delivered."""
     last = len(losses) - 1
-    said = (
-        f"The validation loss rose from {evidence['lowest_validation_loss']:.3f} at step "
-        f"{evidence['lowest_at_step']:,} to {evidence['validation_loss']:.3f} at step {int(losses.steps[last]):,}, "
-        "while the loss on training rows went on falling"
+    rise = say(
+        "The validation loss rose from {lowest:.3f} at step {lowest_at:,} to {last:.3f} at step {last_at:,}, while the "
+        "loss on training rows went on falling",
+        lowest=evidence["lowest_validation_loss"],
+        lowest_at=evidence["lowest_at_step"],
+        last=evidence["validation_loss"],
+        last_at=int(losses.steps[last]),
     )
     fields: dict[str, Any] = {
         "since": int(losses.steps[lowest + 1]),
@@ -112,9 +116,13 @@ def _judged_rise(trace: Trace, losses: Losses, lowest: int, evidence: dict[str, 
         return Finding(
             "overfitting",
             "info",
-            f"{said}; {metric[0]} did not get worse with it, so that the model is overconfident rather than wrong more "
-            "often.",
-            remedy="Smooth the labels if probabilities matter; predicted classes are not affected.",
+            say(
+                "{rise}; {metric} did not get worse with it, so that the model is overconfident rather than wrong more "
+                "often.",
+                rise=rise,
+                metric=metric[0],
+            ),
+            remedy=say("Smooth the labels if probabilities matter; predicted classes are not affected."),
             change=_smoothing(trace),
             **fields,
         )
@@ -124,9 +132,14 @@ def _judged_rise(trace: Trace, losses: Losses, lowest: int, evidence: dict[str, 
         return Finding(
             "overfitting",
             "warning" if wasted >= WASTED else "info",
-            f"{said}. The weights of step {best:,} are the best and are kept, so that {wasted:.0%} of the steps so far "
-            "were wasted.",
-            remedy=f"Stop at about step {best:,}: end after two evaluations without a better value.",
+            say(
+                "{rise}. The weights of step {best:,} are the best and are kept, so that {wasted:.0%} of the steps so "
+                "far were wasted.",
+                rise=rise,
+                best=best,
+                wasted=wasted,
+            ),
+            remedy=say("Stop at about step {best:,}: end after two evaluations without a better value.", best=best),
             change={"regularization.early_stopping_patience": 2},
             **fields,
         )
@@ -134,9 +147,14 @@ def _judged_rise(trace: Trace, losses: Losses, lowest: int, evidence: dict[str, 
     return Finding(
         "overfitting",
         "act" if worse or (harmed and trace.facts.origin != "trimtab") else "warning",
-        f"{said}{f'; {metric[0]} fell with it' if worse and metric else ''}, and the last weights are those that the "
-        "run keeps.",
-        remedy=f"Keep the weights of the best evaluation, step {evidence['lowest_at_step']:,}, and stop there.",
+        say(
+            "{rise}{fall}, and the last weights are those that the run keeps.",
+            rise=rise,
+            fall=say("; {metric} fell with it", metric=metric[0]) if worse and metric else "",
+        ),
+        remedy=say(
+            "Keep the weights of the best evaluation, step {best:,}, and stop there.", best=evidence["lowest_at_step"]
+        ),
         change={"weights.source": "best", "regularization.early_stopping_patience": 2},
         **fields,
     )
@@ -176,10 +194,16 @@ def _gap(trace: Trace, losses: Losses) -> Finding | None:
     return Finding(
         "overfitting",
         "act" if grave else "warning",
-        f"Of the training rows {trained_accuracy:.0%} are told right and of the validation rows "
-        f"{values['accuracy']:.0%}, where the validation {trace.facts.metric or 'loss'} is at its best (step "
-        f"{trace.evaluations[delivered].step:,}): the model knows its {rows:,} training rows by "
-        "heart rather than what they have in common.",
+        say(
+            "Of the training rows {trained:.0%} are told right and of the validation rows {validation:.0%}, where the "
+            "validation {metric} is at its best (step {step:,}): the model knows its {rows:,} training rows by heart "
+            "rather than what they have in common.",
+            trained=trained_accuracy,
+            validation=values["accuracy"],
+            metric=trace.facts.metric or "loss",
+            step=trace.evaluations[delivered].step,
+            rows=rows,
+        ),
         since=next(int(losses.steps[at]) for at in range(len(losses)) if losses.gap(at).value >= LOSS_GAP * chance),
         evidence={
             "accuracy_gap": accuracy.value,
@@ -193,8 +217,10 @@ def _gap(trace: Trace, losses: Losses) -> Finding | None:
             "loss_of_guessing": chance,
             "training_rows": rows,
         },
-        remedy="Add training rows if you can; else let the model see changed copies of them (check with `trimtab "
-        "augment` that they keep their labels), or train less of it (--strategy).",
+        remedy=say(
+            "Add training rows if you can; else let the model see changed copies of them (check with `trimtab augment` "
+            "that they keep their labels), or train less of it (--strategy)."
+        ),
         change=_regularised(trace),
         series=_curves(losses),
         confidence=accuracy.above(WARN_GAP),  # that the gap is above the threshold, by its standard error
@@ -241,8 +267,8 @@ def _smoothing(trace: Trace) -> dict[str, Any]:
 
 
 def _curves(losses: Losses) -> tuple[Curve, ...]:
-    name = "loss on training rows" if losses.like_with_like else "training loss"
+    name = say("loss on training rows") if losses.like_with_like else say("training loss")
     return (
-        Curve("validation loss", list(losses.steps), list(losses.validation)),
+        Curve(say("validation loss"), list(losses.steps), list(losses.validation)),
         Curve(name, list(losses.steps), list(losses.fitted)),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
 from trimtab.monitor.trace import Trace, number
@@ -40,8 +41,16 @@ class SeedNoise(Condition):
         if low <= 0 <= high:
             yield _finding(
                 trace,
-                f"The difference of {value:+.3f} of {metric} to the baseline {name} has an interval from {low:+.3f} to "
-                f"{high:+.3f}, which holds 0: no improvement can be claimed from {trace.final.get('rows', 0):,} rows",
+                say(
+                    "The difference of {value:+.3f} of {metric} to the baseline {baseline} has an interval from "
+                    "{low:+.3f} to {high:+.3f}, which holds 0: no improvement can be claimed from {rows:,} rows.",
+                    value=value,
+                    metric=metric,
+                    baseline=name,
+                    low=low,
+                    high=high,
+                    rows=trace.final.get("rows", 0),
+                ),
                 {"baseline": name, "metric": metric, "difference": dict(difference)},
                 number(trace.final.get("confidence", 0.95)),  # the level of the interval
             )
@@ -54,8 +63,17 @@ class SeedNoise(Condition):
         if ahead < DEVIATIONS * deviation:
             yield _finding(
                 trace,
-                f"Over {len(runs)} seeds {metric} is {mean:.3f} with a standard deviation of {deviation:.3f} between "
-                f"runs, {ahead:.3f} ahead of the baseline {name} ({baseline:.3f}): a single run cannot show that",
+                say(
+                    "Over {seeds} seeds {metric} is {mean:.3f} with a standard deviation of {deviation:.3f} between "
+                    "runs, {ahead:.3f} ahead of the baseline {baseline} ({value:.3f}): a single run cannot show that.",
+                    seeds=len(runs),
+                    metric=metric,
+                    mean=mean,
+                    deviation=deviation,
+                    ahead=ahead,
+                    baseline=name,
+                    value=baseline,
+                ),
                 {"baseline": name, "metric": metric, "runs": runs, "mean": mean, "deviation": deviation},
                 0.95,  # about the level of two standard deviations
             )
@@ -66,13 +84,13 @@ def _finding(trace: Trace, message: str, evidence: dict[str, Any], confidence: f
     return Finding(
         "seed_noise",
         "warning",
-        f"{message}.",
+        message,
         since=trace.last_step,
         evidence=evidence,
-        remedy="Repeat the run with other seeds (`--seed`) and compare means, or judge on more rows.",
-        series=(Curve("runs", list(range(1, len(values) + 1)), values),) if values else (),
+        remedy=say("Repeat the run with other seeds (`--seed`) and compare means, or judge on more rows."),
+        series=(Curve(say("runs"), list(range(1, len(values) + 1)), values),) if values else (),
         confidence=confidence if math.isfinite(confidence) else 0.95,
-        x_label="run",
+        x_label=say("run"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._outcome import BY_HEART, LEAST_LEARNT, learns_nothing_general
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
@@ -31,15 +32,22 @@ class ShuffledLabels(Condition):
         if found is None:
             return
         series = []
-        for name, held_in in (("accuracy on validation rows", False), ("accuracy on training rows", True)):
+        for name, held_in in ((say("accuracy on validation rows"), False), (say("accuracy on training rows"), True)):
             steps, values = trace.evaluated("accuracy", held_in=held_in)
             series.append(Curve(name, steps.tolist(), values.tolist()))
         yield Finding(
             "shuffled_labels",
             "act",
-            f"The labels seem to have no relation to the rows: the model has {found.held_in:.0%} of the training rows "
-            f"right, learnt by heart, and {found.accuracy:.0%} of the validation rows; their mean recall is "
-            f"{found.recall.value:.2f} ± {found.recall.error:.2f}, and guessing gives {found.chance:.2f}.",
+            say(
+                "The labels seem to have no relation to the rows: the model has {held_in:.0%} of the training rows "
+                "right, learnt by heart, and {accuracy:.0%} of the validation rows; their mean recall is {recall:.2f} "
+                "± {error:.2f}, and guessing gives {chance:.2f}.",
+                held_in=found.held_in,
+                accuracy=found.accuracy,
+                recall=found.recall.value,
+                error=found.recall.error,
+                chance=found.chance,
+            ),
             found.step,
             {
                 "held_in_accuracy": found.held_in,
@@ -49,8 +57,10 @@ class ShuffledLabels(Condition):
                 "chance": found.chance,
                 "limits": [BY_HEART, LEAST_LEARNT],
             },
-            "Look whether label column and rows belong together (a column sorted or shuffled on its own, files joined "
-            "in another order, the wrong column named with --label).",
+            say(
+                "Look whether label column and rows belong together (a column sorted or shuffled on its own, files "
+                "joined in another order, the wrong column named with --label)."
+            ),
             series=tuple(series),
             # 1 - p that the true mean recall is as high as what would count as having learnt.
             confidence=found.sure,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._fit import (
     Z95,
     best_index,
@@ -73,27 +74,36 @@ def _finding(trace: Trace, metric: str, best: int, rows: float, half: float, sev
     value = trace.evaluations[best].values[metric]
     last = trace.evaluations[-1]
     evidence: dict[str, Any] = {"rows": int(rows), "metric": metric, "best": value, "half_width": half}
-    said = (
-        f"The validation {metric} of {value:.3f} is known to ± {half:.3f} only, from {rows:,.0f} rows (95 % interval)"
-    )
+    choice = ""
     if severity == "info":
         evidence |= {"last": last.values.get(metric, math.nan), "best_step": trace.evaluations[best].step}
-        said += (
-            f", and the weights of step {trace.evaluations[best].step:,} were chosen over those of step {last.step:,} "
-            f"with {evidence['last']:.3f}, a difference within noise"
+        choice = say(
+            ", and the weights of step {best:,} were chosen over those of step {last:,} with {value:.3f}, a difference "
+            "within noise",
+            best=trace.evaluations[best].step,
+            last=last.step,
+            value=evidence["last"],
         )
     return Finding(
         "small_validation",
         severity,
-        f"{said}: which weights or which settings are better cannot be told by smaller differences.",
+        say(
+            "The validation {metric} of {value:.3f} is known to ± {half:.3f} only, from {rows:,.0f} rows (95 % "
+            "interval){choice}: which weights or which settings are better cannot be told by smaller differences.",
+            metric=metric,
+            value=value,
+            half=half,
+            rows=rows,
+            choice=choice,
+        ),
         since=0,
         evidence=evidence,
-        remedy="Hold out more rows for validation, or compare by the mean of several seeds.",
+        remedy=say("Hold out more rows for validation, or compare by the mean of several seeds."),
         change=_change(trace, rows),
         series=tuple(
             Curve(name, list(steps), list(values + shift))
             for steps, values in (trace.evaluated(metric),)
-            for name, shift in ((metric, 0.0), ("lower end", -half), ("upper end", half))
+            for name, shift in ((metric, 0.0), (say("lower end"), -half), (say("upper end"), half))
         ),
         confidence=SURE,  # the level of the interval
     )

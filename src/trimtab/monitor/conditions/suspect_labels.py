@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say, together
 from trimtab.monitor.conditions._fit import label_name
 from trimtab.monitor.conditions._label_noise import (
     Noise,
@@ -69,12 +70,22 @@ class SuspectLabels(Condition):
             return
         severity, noise, view = max(grades, key=lambda grade: SEVERITIES.index(grade[0]))
         count = max(1, round(noise.share * len(trace.rows.labels)))
-        whose = "what the other rows teach" if view == "outside" else "the model"
         yield Finding(
             "suspect_labels",
             severity,
-            f"{_how_many(noise)} seem to have a wrong label: they contradict {whose} where that is sure, too. The "
-            f"{min(count, LISTED)} most suspect are listed.",
+            together(
+                say(
+                    "{rows} seem to have a wrong label: they contradict what the other rows teach where that is sure, "
+                    "too.",
+                    rows=_how_many(noise),
+                )
+                if view == "outside"
+                else say(
+                    "{rows} seem to have a wrong label: they contradict the model where that is sure, too.",
+                    rows=_how_many(noise),
+                ),
+                say("The {count} most suspect are listed.", count=min(count, LISTED)),
+            ),
             _end_of(trace, noise.epoch),
             {
                 "view": view,
@@ -88,8 +99,10 @@ class SuspectLabels(Condition):
                 "rows": noise.rows,
                 "confirmed": noise.confirmed,
             },
-            "Look through the listed rows and correct or remove those that are wrong; until then, label smoothing "
-            "keeps the model from learning them by heart.",
+            say(
+                "Look through the listed rows and correct or remove those that are wrong; until then, label smoothing "
+                "keeps the model from learning them by heart."
+            ),
             _change(trace.facts.recipe),
             # 1 - the likelihood of no wrong label at all over that of the estimate.
             confidence=1 - math.exp(-noise.gain),
@@ -112,8 +125,17 @@ def _from_inside(noise: Noise | None) -> Severity | None:
 
 def _how_many(noise: Noise) -> str:
     if noise.is_bounded:
-        return f"About {noise.share:.0%} of the training rows (95 % interval {noise.low:.1%} to {noise.high:.0%})"
-    return f"{noise.low:.0%} or more of the training rows (up to {noise.high:.0%} can be told apart from hard rows)"
+        return say(
+            "About {share:.0%} of the training rows (95 % interval {low:.1%} to {high:.0%})",
+            share=noise.share,
+            low=noise.low,
+            high=noise.high,
+        )
+    return say(
+        "{low:.0%} or more of the training rows (up to {high:.0%} can be told apart from hard rows)",
+        low=noise.low,
+        high=noise.high,
+    )
 
 
 def _end_of(trace: Trace, epoch: int) -> int:

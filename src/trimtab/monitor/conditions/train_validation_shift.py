@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import Said, restored, say, together
 from trimtab.monitor.conditions._fit import evaluation_losses
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
@@ -23,10 +24,6 @@ GAP, SURE = 0.30, 0.99
 # Passes over the data within which training rows are not yet learnt by heart.
 EARLY = 1.05
 GUESSING = 0.6931
-REMEDY = (
-    "Make sure that {split} is what the model will meet in use; if it is, add training rows of that kind, else draw "
-    "{split} from the same rows as train."
-)
 
 
 @CONDITIONS.register("train_validation_shift")
@@ -69,11 +66,15 @@ def _labels(told: Mapping[str, Any]) -> Iterable[Finding]:
     yield Finding(
         "train_validation_shift",
         "info" if split != "validation" else "act" if distance >= ACT_LABELS else "warning",
-        f"The labels of {split} are distributed otherwise than those of train: {distance:.0%} of the rows would have "
-        "to change their label for the shares to be equal.",
+        say(
+            "The labels of {split} are distributed otherwise than those of train: {share:.0%} of the rows would have "
+            "to change their label for the shares to be equal.",
+            split=split,
+            share=distance,
+        ),
         0,
         {"kind": "labels", "split": split, "total_variation": distance},
-        REMEDY.format(split=split),
+        _make_sure_of(split),
         # The data report tells of it where chance gives as much in 1 % of random splits.
         confidence=0.99,
     )
@@ -85,18 +86,26 @@ def _inputs(told: Mapping[str, Any], gap: Finding | None) -> Finding:
     of_validation = split == "validation"
     agrees = of_validation and gap is not None
     grave = "warning" if of_validation and area >= WARN_AREA else "info"
-    loss = f" {gap.message}" if agrees and gap is not None else ""
+    message = restored(str(told.get("message", "")), (told.get("said") or {}).get("message"))
     return Finding(
         "train_validation_shift",
         "act" if agrees else "warning" if grave == "warning" else "info",
-        f"{told.get('message', '')}{loss}",
+        together(message, gap.message if agrees and gap is not None else ""),
         0,
         {"kind": "inputs", "split": split, "area": area, "error": error, "typical": list(evidence.get("typical") or ())}
         | (dict(gap.evidence) if agrees and gap is not None else {}),
-        REMEDY.format(split=split),
+        _make_sure_of(split),
         series=gap.series if agrees and gap is not None else (),
         # Three standard errors at the least, by the rule of the data report.
         confidence=0.99,
+    )
+
+
+def _make_sure_of(split: str) -> Said:
+    return say(
+        "Make sure that {split} is what the model will meet in use; if it is, add training rows of that kind, else "
+        "draw {split} from the same rows as train.",
+        split=split,
     )
 
 
@@ -113,15 +122,24 @@ def _gap(trace: Trace) -> Finding | None:
     return Finding(
         "train_validation_shift",
         "warning",
-        f"At step {step}, in the first epoch, the validation loss ({losses.validation[0]:.3g}) was already "
-        f"{gap.value:.2g} ± {gap.error:.2g} above the loss on training rows ({losses.fitted[0]:.3g}).",
+        say(
+            "At step {step}, in the first epoch, the validation loss ({validation:.3g}) was already {gap:.2g} ± "
+            "{error:.2g} above the loss on training rows ({fitted:.3g}).",
+            step=step,
+            validation=losses.validation[0],
+            gap=gap.value,
+            error=gap.error,
+            fitted=losses.fitted[0],
+        ),
         step,
         {"kind": "loss", "gap": gap.value, "standard_error": gap.error, "guessing": guessing, "limit": GAP * guessing},
-        "Look whether the validation rows come from where the training rows come from, and whether their labels mean "
-        "the same.",
+        say(
+            "Look whether the validation rows come from where the training rows come from, and whether their labels "
+            "mean the same."
+        ),
         series=(
-            Curve("validation loss", losses.steps.tolist(), losses.validation.tolist()),
-            Curve("loss on training rows", losses.steps.tolist(), losses.fitted.tolist()),
+            Curve(say("validation loss"), losses.steps.tolist(), losses.validation.tolist()),
+            Curve(say("loss on training rows"), losses.steps.tolist(), losses.fitted.tolist()),
         ),
         # 1 - p that the gap is no larger than the limit.
         confidence=sure,

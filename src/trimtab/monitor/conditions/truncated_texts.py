@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Finding, Severity
 from trimtab.monitor.trace import Trace, number
@@ -42,13 +43,21 @@ class TruncatedTexts(Condition):
             yield Finding(
                 "truncated_texts",
                 severity,
-                f"{share:.0%} of the rows are longer than the {limit:.0f} tokens that are read; the rest of them is "
-                f"cut off (median {median:.0f}, longest {longest:.0f} tokens).",
+                say(
+                    "{share:.0%} of the rows are longer than the {limit:.0f} tokens that are read; the rest of them is "
+                    "cut off (median {median:.0f}, longest {longest:.0f} tokens).",
+                    share=share,
+                    limit=limit,
+                    median=median,
+                    longest=longest,
+                ),
                 0,
                 {"share": share, "max_length": limit, "median": median, "longest": longest, "by_option": by_option},
-                "Let the model read all that it can: set task.max_length=auto."
+                say("Let the model read all that it can: set task.max_length=auto.")
                 if by_option
-                else "Put what decides the label first, shorten the texts, or choose a model that reads more tokens.",
+                else say(
+                    "Put what decides the label first, shorten the texts, or choose a model that reads more tokens."
+                ),
                 {"task.max_length": "auto"} if by_option else {},
                 # Counted on all rows or a large sample.
                 confidence=1.0,

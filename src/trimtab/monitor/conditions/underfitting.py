@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import Said, say
 from trimtab.monitor.conditions._fit import Losses, evaluation_losses, has_ended, share_error
 from trimtab.monitor.conditions._series import Estimate, slope
 from trimtab.monitor.conditions._training import update_size
@@ -85,30 +86,51 @@ def _finding(
         "trained_share": _trained_share(trace),
         "steps": trace.last_step,
     }
-    said = (
-        f"Even on training rows the loss is {losses.fitted[last]:.3f} at the end, where guessing by the shares of the "
-        f"classes has {chance:.3f}"
-    )
     if surplus:
-        name, difference = surplus
-        evidence |= {"baseline": name, "difference": dict(difference)}
-        beaten = f"the baseline {name} is better by {-number(difference.get('value')):.3f}"
-        said = f"{said}, and {beaten}" if is_low else f"{beaten[0].upper()}{beaten[1:]}"
+        evidence |= {"baseline": surplus[0], "difference": dict(surplus[1])}
     return Finding(
         "underfitting",
         "act" if skill.below(NO_SKILL) >= SURE_TO_ACT else "warning",
-        f"{said}: {reason}.",
+        _message(float(losses.fitted[last]), chance, surplus, is_low, reason),
         since=int(losses.steps[last]),
         evidence=evidence,
         remedy=remedy,
         change=change,
         series=(
-            Curve("loss on training rows", list(losses.steps), list(losses.fitted)),
-            Curve("validation loss", list(losses.steps), list(losses.validation)),
-            Curve("loss of guessing", list(losses.steps), [chance] * len(losses)),
+            Curve(say("loss on training rows"), list(losses.steps), list(losses.fitted)),
+            Curve(say("validation loss"), list(losses.steps), list(losses.validation)),
+            Curve(say("loss of guessing"), list(losses.steps), [chance] * len(losses)),
         ),
         # That the skill is below the threshold; where a baseline decides, the level of its interval.
         confidence=max(skill.below(LEAST_SKILL) if is_low else 0.0, SURE if surplus else 0.0),
+    )
+
+
+def _message(
+    fitted: float, chance: float, surplus: tuple[str, Mapping[str, Any]] | None, is_low: bool, reason: str
+) -> Said:
+    """The loss that is left on training rows, the baseline that is better, or both; and why."""
+    if not surplus:
+        return say(
+            "Even on training rows the loss is {fitted:.3f} at the end, where guessing by the shares of the classes "
+            "has {chance:.3f}: {reason}.",
+            fitted=fitted,
+            chance=chance,
+            reason=reason,
+        )
+    baseline, lead = surplus[0], -number(surplus[1].get("value"))
+    if not is_low:
+        return say(
+            "The baseline {baseline} is better by {lead:.3f}: {reason}.", baseline=baseline, lead=lead, reason=reason
+        )
+    return say(
+        "Even on training rows the loss is {fitted:.3f} at the end, where guessing by the shares of the classes has "
+        "{chance:.3f}, and the baseline {baseline} is better by {lead:.3f}: {reason}.",
+        fitted=fitted,
+        chance=chance,
+        baseline=baseline,
+        lead=lead,
+        reason=reason,
     )
 
 
@@ -138,30 +160,34 @@ def _cause(trace: Trace, losses: Losses) -> tuple[str, str, str, dict[str, Any]]
     if _trains_little(trace):
         return (
             "capacity",
-            f"with {facts.strategy} only {share:.1%} of the parameters train, which is too little for this task",
-            "Train more of the model: all of it, at the rate that fits that.",
+            say(
+                "with {strategy} only {share:.1%} of the parameters train, which is too little for this task",
+                strategy=facts.strategy,
+                share=share,
+            ),
+            say("Train more of the model: all of it, at the rate that fits that."),
             {"strategy": "full", "optimizer.learning_rate": "auto"},
         )
     if _has_just_begun(trace) and losses.fitted[-1] > NOTHING * (facts.chance or math.inf):
         return (
             "steps",
-            f"{trace.last_step:,} steps were too few to learn anything",
-            "Train for three times as many steps.",
+            say("{steps:,} steps were too few to learn anything", steps=trace.last_step),
+            say("Train for three times as many steps."),
             _longer(trace, 3),
         )
     if _still_falls(trace, losses):
         return (
             "steps",
-            f"it still fell when the run ended after {trace.last_step:,} steps, too few of them",
-            "Train for twice as many steps.",
+            say("it still fell when the run ended after {steps:,} steps, too few of them", steps=trace.last_step),
+            say("Train for twice as many steps."),
             _longer(trace, 2),
         )
     return (
         "flat",
-        "it has stopped falling although nearly all of the model trains"
+        say("it has stopped falling although nearly all of the model trains")
         if share > LITTLE
-        else "it has stopped falling",
-        "Try a higher learning rate (`trimtab lr-find`), then another or a larger pretrained model.",
+        else say("it has stopped falling"),
+        say("Try a higher learning rate (`trimtab lr-find`), then another or a larger pretrained model."),
         {},
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from trimtab.core.registry import CONDITIONS
+from trimtab.core.said import say
 from trimtab.monitor.conditions._series import Estimate, Floats, level
 from trimtab.monitor.conditions.base import Condition
 from trimtab.monitor.findings import Curve, Finding
@@ -53,18 +54,22 @@ class UnshuffledOrder(Condition):
         yield Finding(
             "unshuffled_order",
             "act" if sorted_rows else "warning",
-            f"The losses at the same place of two epochs correlate by {correlation:.2f}: the rows come in the same "
-            f"order in each epoch{', and by their looks class by class' if sorted_rows else ''}.",
+            say(
+                "The losses at the same place of two epochs correlate by {correlation:.2f}: the rows come in the same "
+                "order in each epoch{sorting}.",
+                correlation=correlation,
+                sorting=say(", and by their looks class by class") if sorted_rows else "",
+            ),
             first,
             {"correlation": correlation, "pattern_share": spread, "epochs": len(residuals)},
-            "Shuffle the rows anew in each epoch (a sampler with shuffle=True, or a larger shuffle buffer).",
+            say("Shuffle the rows anew in each epoch (a sampler with shuffle=True, or a larger shuffle buffer)."),
             series=tuple(
                 Curve(f"epoch {index + 1}", places, residuals[index].tolist())
                 for index in range(min(4, len(residuals)))
             ),
             # 1 - p of the mean correlation, by Fisher's transformation.
             confidence=sure,
-            x_label="step of the epoch",
+            x_label=say("step of the epoch"),
         )
 
 

@@ -1,3 +1,41 @@
-// Verdicts, targets, what was kept, and what a record lacks, in Chinese, by the English template.
+// Verdicts, what was kept, and what a record lacks, in Chinese, by the English template.
 export const zh = {
+  // The verdict.
+  "Fine-tuning reaches {metric} {value} ({confidence} interval {low} to {high}) on {where}; no baseline was compared.": "微调在{where}上的 {metric} 为 {value}（{confidence} 区间 {low} 至 {high}）；未与基线比较。",
+  "Fine-tuning beats the best baseline ({baseline}) by {difference}": "微调比最好的基线（{baseline}）高出 {difference}",
+  "Fine-tuning is worse than the best baseline ({baseline}) by {difference}": "微调比最好的基线（{baseline}）差 {difference}",
+  "Fine-tuning cannot be told apart from the best baseline ({baseline}): the difference is {difference}": "微调与最好的基线（{baseline}）分不出高下：相差 {difference}",
+  "{points} points of {metric}": "{points} 个百分点（{metric}）",
+  "{value} of {metric}": "{value}（{metric}）",
+  "{claim} ({confidence} interval {low} to {high}), on {where}.": "{claim}，{confidence} 区间为 {low} 至 {high}，以{where}计。",
+  "1 {split} row": " 1 行 {split} 数据",
+  "{rows} {split} rows": " {rows} 行 {split} 数据",
+  // What was kept of the pretrained model.
+  "Retention: {parts}.": "能力保留：{parts}。",
+  "Retention: nothing could be measured.": "能力保留：无法测量。",
+  "rank agreement {value}": "秩一致性 {value}",
+  "Spearman with the pairs' scores {change}": "与句对得分的 Spearman 相关 {change}",
+  "{kind} loss {change}": "{kind} 损失 {change}",
+  "loss on source classes {change}": "源类别上的损失 {change}",
+  "CKA lowest in {block} ({value})": "CKA 最低的是 {block}（{value}）",
+  // What a record lacks.
+  "no training losses": "没有训练损失",
+  "no validation losses": "没有验证损失",
+  "no losses on training rows in evaluation mode": "没有评估模式下训练行的损失",
+  "no results by class": "没有各类别的结果",
+  "the number of validation rows is not known": "不知道验证集的行数",
+  "no calibration was measured": "没有测量校准",
+  "the training rows of each class are not known": "不知道每个类别的训练行数",
+  "the rows of a step are not known": "不知道每一步的行数",
+  "the planned number of steps is not known": "不知道计划的步数",
+  "no times spent waiting for rows": "没有等待数据所花的时间",
+  "no update ratios and gradient norms by depth": "没有按深度记录的更新比和梯度范数",
+  "no memory of a device with a limit was measured": "没有测量有上限的设备的内存",
+  "nobody looked inside the model": "没有查看模型内部",
+  "no outcomes of single training rows": "没有单个训练行的结果",
+  "no data report": "没有数据报告",
+  "neither a data report nor losses on training rows in evaluation mode": "既没有数据报告，也没有评估模式下训练行的损失",
+  "what trains and how much it moves is not known": "不知道训练了哪些参数以及变动多大",
+  "what was kept of the pretrained model was not measured": "没有测量预训练能力保留了多少",
+  "there is no final result beside baselines": "没有与基线并列的最终结果",
 };

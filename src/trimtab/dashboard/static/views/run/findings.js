@@ -12,7 +12,7 @@ import { Words } from "../../components/Notice.js";
 import { Chart } from "../../charts/chart.js";
 import { ask } from "./controls.js";
 import { Diff } from "./diff.js";
-import { Evidence } from "./evidence.js";
+import { Evidence, nameOf } from "./evidence.js";
 import { worstFirst } from "./finding_order.js";
 import { findingName } from "./marks.js";
 
@@ -120,7 +120,7 @@ function FindingRows({ rows }) {
     return typeof value === "number" ? number(value) : String(value ?? "–");
   };
   return html`<h3>${t("finding.rows")}</h3><div class="table-scroll" tabindex="0" role="region" aria-label=${t("finding.rows")}><table class="table">
-    <thead><tr>${keys.map((key) => html`<th key=${key} scope="col">${key.replaceAll("_", " ")}</th>`)}</tr></thead>
+    <thead><tr>${keys.map((key) => html`<th key=${key} scope="col">${nameOf(key)}</th>`)}</tr></thead>
     <tbody>${shown.map((row, i) => html`<tr key=${i}>${keys.map((key) => html`<td key=${key} class=${typeof row?.[key] === "number" ? "numeric" : ""}>${cell(row, key)}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 
