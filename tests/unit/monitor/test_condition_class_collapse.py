@@ -6,6 +6,7 @@ from typing import Any
 
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.class_collapse import ClassCollapse
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
@@ -17,6 +18,7 @@ def outcome(*predicted: int, rows: tuple[int, ...] = (100, 100)) -> dict[str, An
 
 def found(trace: Trace) -> Finding | None:
     findings = list(ClassCollapse().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
     return findings[0] if findings else None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.forgetting import Forgetting
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
@@ -14,6 +15,7 @@ from trimtab.monitor.trace import Trace
 
 def found(trace: Trace) -> Finding | None:
     findings = list(Forgetting().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
     return findings[0] if findings else None
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from monitor_traces import make_trace
 
+from trimtab.core.said import Said, origins, say
 from trimtab.monitor.conditions.leakage import Leakage
 from trimtab.monitor.findings import Finding
+from trimtab.monitor.trace import Trace
 
 
 def shared(rows: int, equal: int, near: int, split: str = "validation") -> dict[str, Any]:
@@ -28,7 +30,13 @@ def found(*told: dict[str, Any], **fields: Any) -> list[Finding]:
     trace = make_trace([0.5] * 20, [0.4, 0.3], **fields)
     for finding in told:
         trace.add({"type": "finding", "step": 0, "by": "data", **finding})
-    return list(Leakage().examine(trace))
+    return examined(trace)
+
+
+def examined(trace: Trace) -> list[Finding]:
+    findings = list(Leakage().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
+    return findings
 
 
 @pytest.mark.parametrize(
@@ -59,18 +67,28 @@ def test_giveaway_by_what_it_decides(gain: float, severity: str) -> None:
     assert 0.9 < finding.confidence < 1
 
 
+def test_sentences_of_the_data_report_keep_their_origin() -> None:
+    message, remedy = say("The word “{word}” gives it away.", word="zq"), say("Remove these rows from the train data.")
+    plain = {"message": str(message), "remedy": str(remedy), "said": origins(message=message, remedy=remedy)}
+    for said in ({"message": message, "remedy": remedy}, plain):
+        leak, given_away = found({**shared(200, 20, 0), **said}, {**giveaway(0.9), **said})
+        assert (leak.remedy, given_away.message) == (remedy, message)
+        told = (leak.to_dict()["said"]["remedy"], given_away.to_dict()["said"]["message"])
+        assert [one["values"]["part1"] for one in told] == [remedy.to_dict(), message.to_dict()]
+
+
 def test_perfect_at_once_is_suspicious_only_beside_a_weak_baseline() -> None:
     baseline = {"TF-IDF + logistic regression": {"accuracy": {"value": 0.7, "low": 0.66, "high": 0.74}}}
 
-    def examined(accuracy: float, rows: int, final: dict[str, Any]) -> list[Finding]:
+    def run(accuracy: float, rows: int, final: dict[str, Any]) -> list[Finding]:
         trace = make_trace([0.5] * 20, [0.01, 0.01], metrics={"accuracy": [accuracy, 1.0]}, rows=rows)
         trace.final = final
-        return list(Leakage().examine(trace))
+        return examined(trace)
 
-    finding = examined(1.0, 500, {"baselines": baseline})[0]
+    finding = run(1.0, 500, {"baselines": baseline})[0]
     assert (finding.severity, finding.since) == ("warning", 10) and finding.evidence["baseline"] == 0.7
-    assert examined(1.0, 60, {"baselines": baseline}) == [], "60 rows cannot show 99 %"
-    assert examined(0.97, 500, {"baselines": baseline}) == []
-    assert examined(1.0, 500, {}) == []
+    assert run(1.0, 60, {"baselines": baseline}) == [], "60 rows cannot show 99 %"
+    assert run(0.97, 500, {"baselines": baseline}) == []
+    assert run(1.0, 500, {}) == []
     good = {"TF-IDF + logistic regression": {"accuracy": {"value": 0.97, "low": 0.95, "high": 0.98}}}
-    assert examined(1.0, 500, {"baselines": good}) == []
+    assert run(1.0, 500, {"baselines": good}) == []

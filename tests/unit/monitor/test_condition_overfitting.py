@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from monitor_traces import falling, make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.overfitting import Overfitting
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
@@ -16,6 +17,7 @@ FALLING_IN = [0.55, 0.35, 0.20, 0.10, 0.05, 0.03]
 
 def found(trace: Trace) -> Finding | None:
     findings = list(Overfitting().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
     assert len(findings) <= 1
     return findings[0] if findings else None
 

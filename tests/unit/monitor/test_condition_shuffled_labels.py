@@ -6,6 +6,7 @@ from typing import Any
 
 from monitor_traces import falling, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.shuffled_labels import ShuffledLabels
 from trimtab.monitor.findings import Finding
 
@@ -24,7 +25,9 @@ def found(
         detail=detail,
         rows=rows,
     )
-    return list(ShuffledLabels().examine(trace))
+    findings = list(ShuffledLabels().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
+    return findings
 
 
 def test_learnt_by_heart_with_validation_at_chance() -> None:

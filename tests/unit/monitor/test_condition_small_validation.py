@@ -6,6 +6,7 @@ from typing import Any
 
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.small_validation import SmallValidation
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
@@ -15,6 +16,7 @@ OURS = {"data.validation": None, "data.validation_fraction": 0.15}
 
 def found(trace: Trace) -> Finding | None:
     findings = list(SmallValidation().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
     return findings[0] if findings else None
 
 

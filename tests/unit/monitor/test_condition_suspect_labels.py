@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions import suspect_labels
 from trimtab.monitor.conditions._label_noise import Noise, estimate_noise, floor_of
 from trimtab.monitor.conditions.suspect_labels import SuspectLabels
@@ -62,7 +63,9 @@ def true_labels(rows: int, classes: int, seed: int = 0) -> np.ndarray:
 def examined(recorded: RowRecord, val: Sequence[float] = (0.6, 0.5, 0.45), **fields: object) -> list[Finding]:
     trace = make_trace([0.5] * 30, val, facts=make_facts(labels=tuple("abcdefgh")), **fields)
     trace.rows = recorded
-    return list(SuspectLabels().examine(trace))
+    findings = list(SuspectLabels().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
+    return findings
 
 
 def test_a_share_beyond_what_can_be_estimated_is_not_given_as_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

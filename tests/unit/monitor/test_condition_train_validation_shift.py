@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from monitor_traces import falling, make_trace
 
+from trimtab.core.said import Said, origins, say
 from trimtab.monitor.conditions.train_validation_shift import TrainValidationShift
 from trimtab.monitor.findings import Finding
 
@@ -17,7 +18,9 @@ def found(*told: dict[str, Any], val: list[float], held_in: list[float] | None, 
     trace = make_trace(TRAIN, val, held_in=held_in, **fields)
     for finding in told:
         trace.add({"type": "finding", "step": 0, "by": "data", **finding})
-    return list(TrainValidationShift().examine(trace))
+    findings = list(TrainValidationShift().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
+    return findings
 
 
 def inputs(split: str, area: float) -> dict[str, Any]:
@@ -59,6 +62,16 @@ def test_inputs_act_only_where_the_loss_agrees() -> None:
     assert [f.severity for f in found(inputs("test", 0.9), **HEALTHY)] == ["info"]
     (finding,) = found(inputs("validation", 0.7), **APART)
     assert finding.severity == "act" and finding.series and "validation loss" in finding.message
+
+
+def test_the_sentence_of_the_data_report_keeps_its_origin_beside_that_of_the_loss() -> None:
+    message = say("They differ by {area}.", area=0.9)
+    plain = {"message": str(message), "said": origins(message=message)}
+    for said in ({"message": message}, plain):
+        (finding,) = found({**inputs("validation", 0.9), **said}, **APART)
+        assert finding.message.startswith("They differ by 0.9. At step 10, in the first epoch, ")
+        values = finding.to_dict()["said"]["message"]["values"]
+        assert values["part1"] == message.to_dict() and "gap" in values["part2"]["values"]
 
 
 def test_a_gap_in_the_first_epoch_alone_is_a_warning() -> None:

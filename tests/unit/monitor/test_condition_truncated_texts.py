@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.truncated_texts import TruncatedTexts
 
 
@@ -15,7 +16,9 @@ def found(share: float, option: Any, limit: int = 16) -> list[Any]:
     trace = make_trace([0.5], facts=make_facts(max_length=limit, recipe=recipe))
     evidence = {"share": share, "max_length": limit, "median": 20.0, "maximum": 90}
     trace.add({"type": "finding", "step": 0, "by": "data", "name": "long_texts", "evidence": evidence})
-    return list(TruncatedTexts().examine(trace))
+    findings = list(TruncatedTexts().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
+    return findings
 
 
 @pytest.mark.parametrize(

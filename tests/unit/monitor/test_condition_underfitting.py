@@ -6,6 +6,7 @@ from typing import Any
 
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.underfitting import Underfitting
 from trimtab.monitor.findings import Finding
 from trimtab.monitor.trace import Trace
@@ -16,6 +17,7 @@ POOR = {"accuracy": [0.50, 0.52, 0.55]}
 
 def found(trace: Trace) -> Finding | None:
     findings = list(Underfitting().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
     return findings[0] if findings else None
 
 

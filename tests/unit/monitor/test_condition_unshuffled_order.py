@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from monitor_traces import make_facts, make_trace
 
+from trimtab.core.said import Said
 from trimtab.monitor.conditions.unshuffled_order import UnshuffledOrder
 from trimtab.monitor.findings import Finding
 
@@ -31,7 +32,9 @@ def losses(kind: str, size: int, epochs: int, seed: int) -> list[float]:
 
 def found(values: list[float], size: int, **fields: object) -> list[Finding]:
     trace = make_trace(values, steps_per_epoch=size, facts=make_facts(steps_per_epoch=size), **fields)
-    return list(UnshuffledOrder().examine(trace))
+    findings = list(UnshuffledOrder().examine(trace))
+    assert all(isinstance(told, Said) for one in findings for told in (one.message, one.remedy))
+    return findings
 
 
 @pytest.mark.parametrize(("size", "epochs"), [(12, 2), (12, 5), (20, 3), (60, 3)])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trimtab.core.registry import CONDITIONS
-from trimtab.core.said import restored, say
+from trimtab.core.said import restored, say, together
 from trimtab.monitor.conditions._fit import share_error, validation_rows, wilson
 from trimtab.monitor.conditions._series import Estimate
 from trimtab.monitor.conditions.base import Condition
@@ -59,9 +59,6 @@ def _shared(told: Mapping[str, Any]) -> Iterable[Finding]:
         return
     split, shared = evidence.get("split", say("held-out")), (equal + near) / rows
     grave = equal / rows >= ACT_EQUAL or shared >= ACT_SHARED
-    remedy = restored(str(told.get("remedy") or ""), _said(told).get("remedy")) or say(
-        "Remove these rows from train or from {split}, and train again.", split=split
-    )
     yield Finding(
         "leakage",
         "act" if grave else "warning" if shared >= WARN_SHARED else "info",
@@ -76,7 +73,9 @@ def _shared(told: Mapping[str, Any]) -> Iterable[Finding]:
         ),
         0,
         {**{name: evidence.get(name) for name in ("split", "rows", "identical", "equal", "near")}, "share": shared},
-        remedy,
+        together(restored(told["remedy"], _said(told).get("remedy")))
+        if told.get("remedy")
+        else say("Remove these rows from train or from {split}, and train again.", split=split),
         # Counted, not estimated.
         confidence=1.0,
         rows=tuple(_pair(example) for example in evidence.get("examples") or ()),
@@ -102,7 +101,7 @@ def _giveaway(told: Mapping[str, Any]) -> Iterable[Finding]:
     yield Finding(
         "leakage",
         "act" if gain >= ACT_GAIN else "warning" if gain >= WARN_GAIN else "info",
-        restored(str(told["message"]), _said(told).get("message"))
+        together(restored(told["message"], _said(told).get("message")))
         if "message" in told
         else say("One feature gives the label away."),
         0,

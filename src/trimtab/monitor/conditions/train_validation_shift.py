@@ -86,7 +86,7 @@ def _inputs(told: Mapping[str, Any], gap: Finding | None) -> Finding:
     of_validation = split == "validation"
     agrees = of_validation and gap is not None
     grave = "warning" if of_validation and area >= WARN_AREA else "info"
-    message = restored(str(told.get("message", "")), (told.get("said") or {}).get("message"))
+    message = restored(told.get("message", ""), (told.get("said") or {}).get("message"))
     return Finding(
         "train_validation_shift",
         "act" if agrees else "warning" if grave == "warning" else "info",
