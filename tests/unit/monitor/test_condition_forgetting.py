@@ -105,6 +105,24 @@ def test_drift_on_the_way() -> None:
     assert found(trace) is None  # what was measured counts for more than drift
 
 
+def test_what_was_measured_on_the_way_counts_until_the_next_look_inside() -> None:
+    trace = make_trace([0.3] * 40, [0.5, 0.4, 0.3, 0.2], facts=make_facts(total_steps=40))
+    trace.add({"type": "inspection", "step": 10, "drift": {"block 0": 0.7}})
+    trace.add({"type": "retention", "step": 10, **agreement(0.02)})
+    finding = found(trace)
+    assert finding is not None
+    assert (finding.severity, finding.since) == ("act", 10)
+    trace.add({"type": "inspection", "step": 20, "drift": {"block 0": 0.5}})
+    later = found(trace)
+    assert later is not None
+    assert later.severity == "info" and "drifted" in later.message
+    # The run goes back to before all that.
+    trace.add({"type": "action", "action": "autopilot", "step": 20, "back_to": 5})
+    assert found(trace) is None and not trace.retention
+    trace.add({"type": "action", "action": "autopilot_effect", "step": 18, "undone": True, "back_to": 20})
+    assert found(trace) == later and trace.retention["step"] == 10
+
+
 @pytest.mark.parametrize(
     ("drift", "severity"), [(0.35, None), (0.36, "info"), (0.6, "info"), (0.61, "warning"), (1.0, "warning")]
 )

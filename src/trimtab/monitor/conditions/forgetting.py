@@ -1,4 +1,4 @@
-"""Catastrophic forgetting: what the fine-tuned model kept of the pretrained one, at the end and on the way."""
+"""Catastrophic forgetting: what the model keeps of the pretrained one, on the way and at the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from trimtab.core.registry import CONDITIONS
 from trimtab.core.said import say
 from trimtab.monitor.conditions.base import Condition
+from trimtab.monitor.drift import LOWER_DRIFT, has_drifted, lower_drift, lower_half
 from trimtab.monitor.findings import SEVERITIES, Curve, Finding, Severity
 from trimtab.monitor.trace import Trace, number
 
@@ -26,9 +27,6 @@ PAIRS = (0.10, 0.40, 0.60)
 # Rise of the pretraining loss in nats a token, by its surer end; fall of the accuracy on source classes (our choice).
 PRETRAINING = (0.5, 2.0, 4.0)
 SOURCE = (0.05, 0.20, 0.50)
-# Drift (1 - cosine) of the lower half of the blocks on the way: below 0.1 in small runs of the starter at its usual
-# rate, 0.65 to 1.0 at five and ten times that.
-LOWER_DRIFT, LOST_DRIFT = 0.35, 0.60
 # Strategies whose weights cannot be mixed with the pretrained ones.
 ONLY_NEW = ("prompt", "prefix")
 
@@ -49,22 +47,29 @@ class Forgetting(Condition):
 
     title = "Catastrophic forgetting"
     rule = (
-        "After training, the surer end of an interval passes a level (info, warning, act): rank agreement with the "
+        "After training, and while training at looks inside that show a median drift of the lower half of the blocks "
+        "above 0.6, the surer end of an interval passes a level (info, warning, act): rank agreement with the "
         "original's similarities below 0.5, 0.15, 0.1; mean CKA of the lower half of the blocks below 0.85, 0.75, "
         "0.5; correlation with scores of pairs down by 0.1, 0.4, 0.6; "
-        "pretraining loss up by 0.5, 2, 4 nats; accuracy on source classes down by 0.05, 0.2, 0.5; while training, "
-        "where the median drift of the lower half of the blocks is above 0.35 (`info`) or 0.6 (`warning`)."
+        "pretraining loss up by 0.5, 2, 4 nats; accuracy on source classes down by 0.05, 0.2, 0.5; else, "
+        "while training, where that drift is above 0.35 (`info`) or, where the meter does not run, 0.6 (`warning`)."
     )
     source = "Our meter of retention; levels from docs/strategies.md and docs/benchmarks.md where they were measured"
     needs = ("kept",)
 
     def examine(self, trace: Trace) -> Iterable[Finding]:
-        """One finding of all measures; before they were taken, of the drift."""
+        """One finding of all measures; where none is as new as the last look inside, of the drift."""
+        if not _is_measured(trace):
+            yield from _on_the_way(trace)
+            return
         lost = list(_lost(trace.retention))
         if lost:
-            yield _after(trace, lost)
-        elif not trace.retention:
-            yield from _on_the_way(trace)
+            yield _measured(trace, lost)
+
+
+def _is_measured(trace: Trace) -> bool:
+    last = trace.inspections[-1]["step"] if trace.inspections else 0
+    return bool(trace.retention) and not number(trace.retention.get("step")) < last
 
 
 def _lost(retention: Mapping[str, Any]) -> Iterator[_Loss]:
@@ -74,7 +79,7 @@ def _lost(retention: Mapping[str, Any]) -> Iterator[_Loss]:
         value = number(agreement.get("value"))
         words = say("rank agreement of similarities with the original is {agreement:.2f}", agreement=value)
         yield _Loss("rank_agreement", severity, words, dict(agreement))
-    lower = _lower_half(retention.get("cka") or {})
+    lower = lower_half(retention.get("cka") or {})
     mean = float(np.mean(lower)) if lower else math.nan
     severity = _level(-mean, tuple(-level for level in LOWER_CKA))
     if severity:
@@ -116,7 +121,7 @@ def _level(value: float, levels: tuple[float, ...]) -> Severity | None:
     return passed[-1] if passed else None
 
 
-def _after(trace: Trace, lost: list[_Loss]) -> Finding:
+def _measured(trace: Trace, lost: list[_Loss]) -> Finding:
     gravest = max(lost, key=lambda loss: SEVERITIES.index(loss.severity))
     ordered = [gravest, *(loss for loss in lost if loss is not gravest)]
     losses = gravest.words
@@ -140,8 +145,8 @@ def _on_the_way(trace: Trace) -> Iterator[Finding]:
     since = _drifted_since(trace)
     if since is None:
         return
-    drift = _lower_drift(trace.inspections[-1])
-    grave = drift > LOST_DRIFT
+    drift = lower_drift(trace.inspections[-1])
+    grave = has_drifted(trace.inspections[-1])
     remedy, change = _gentler(trace) if grave else _remedy(trace)
     yield Finding(
         "forgetting",
@@ -160,23 +165,11 @@ def _on_the_way(trace: Trace) -> Iterator[Finding]:
     )
 
 
-def _lower_drift(inspection: Mapping[str, Any]) -> float:
-    """Median drift of the lower half of the blocks, in depth order; NaN where it was not measured."""
-    lower = _lower_half(inspection.get("drift") or {})
-    return float(np.median(lower)) if lower else math.nan
-
-
-def _lower_half(by_block: Mapping[str, Any]) -> list[float]:
-    """The finite values of the lower half of the blocks, which are in depth order."""
-    values = [number(value) for value in by_block.values()]
-    return [value for value in values[: max(1, len(values) // 2)] if math.isfinite(value)]
-
-
 def _drifted_since(trace: Trace) -> int | None:
     """The first inspection from which on the lower half stays far from the pretrained model."""
     first: int | None = None
     for inspection in trace.inspections:
-        if _lower_drift(inspection) > LOWER_DRIFT:
+        if lower_drift(inspection) > LOWER_DRIFT:
             first = int(inspection["step"]) if first is None else first
         else:
             first = None
