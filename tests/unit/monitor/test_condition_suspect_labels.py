@@ -10,7 +10,7 @@ import pytest
 from monitor_traces import make_facts, make_trace
 
 from trimtab.core.said import Said
-from trimtab.monitor.conditions import suspect_labels
+from trimtab.monitor.conditions import _label_noise, suspect_labels
 from trimtab.monitor.conditions._label_noise import Noise, estimate_noise, floor_of
 from trimtab.monitor.conditions.suspect_labels import SuspectLabels
 from trimtab.monitor.findings import Finding
@@ -221,3 +221,16 @@ def test_the_floor_is_recovered_from_its_own_curve() -> None:
 def test_too_few_rows_or_epochs() -> None:
     assert estimate_noise(record(40, 2, 0.2)[0]) is None
     assert estimate_noise(record(400, 2, 0.2, epochs=1)[0]) is None
+
+
+def test_rows_in_groups_say_what_single_rows_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(3)
+    sure = draw.gamma(2.0, 2.0, 3_000)
+    against = draw.random(3_000) < 0.1 + 0.8 / (np.exp(0.8 * sure) + 1)
+    grouped = floor_of(sure, against, 2)
+    monkeypatch.setattr(_label_noise, "GROUPS", 3_000)
+    single = floor_of(sure, against, 2)
+    assert grouped[:3] == single[:3]
+    assert grouped[3] == pytest.approx(single[3], rel=0.01)
+    # All rows count: a part of them would say less.
+    assert grouped[3] > 1.5 * floor_of(sure[::2], against[::2], 2)[3]

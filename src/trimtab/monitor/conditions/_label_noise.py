@@ -32,7 +32,8 @@ FALL_95 = 1.92
 SMALLEST_HALF = 5e-4
 # Lower end of the interval of a second epoch that confirms the first (our choice).
 CONFIRMED_LOW = 0.02
-MOST_ROWS = 1_000
+# Of more rows, so many groups of neighbours in sureness stand for all.
+GROUPS = 500
 FEWEST_ROWS = 50
 # Epochs that are looked at, after the first: there the model has met each row once, and later it knows rows by heart.
 MOST_EPOCHS = 5
@@ -97,22 +98,28 @@ def floor_of(sure: Floats, against: NDArray[np.bool_], classes: int) -> tuple[fl
         against: whether the label is not what the model chose, `[n]`.
         classes: how many there are.
     """
-    return _floor_of(sure.tobytes(), against.tobytes(), classes)
+    order = np.argsort(sure, kind="stable")
+    starts = np.linspace(0, len(sure), min(len(sure), GROUPS), endpoint=False).astype(np.int64)
+    counts = np.diff(starts, append=len(sure))
+    scaled = np.add.reduceat(sure[order], starts) / counts / max(float(np.median(sure)), 1e-9)
+    contrary = np.add.reduceat(against[order].astype(np.float64), starts)
+    return _floor_of(scaled.tobytes(), contrary.tobytes(), (counts - contrary).tobytes(), classes)
 
 
 # A run is looked at after each evaluation, and an epoch that is over says the same each time.
 @lru_cache(maxsize=32)
-def _floor_of(sure_bytes: bytes, against_bytes: bytes, classes: int) -> tuple[float, float, float, float]:
-    sure, against = np.frombuffer(sure_bytes, np.float64), np.frombuffer(against_bytes, np.bool_)
+def _floor_of(
+    scaled_bytes: bytes, contrary_bytes: bytes, agreeing_bytes: bytes, classes: int
+) -> tuple[float, float, float, float]:
+    scaled, contrary, agreeing = (np.frombuffer(part) for part in (scaled_bytes, contrary_bytes, agreeing_bytes))
     others = max(1, classes - 1)
-    scaled = sure / max(float(np.median(sure)), 1e-9)
     # A wrong label agrees with a model that guesses as often as a right one.
     kept = 1 - FLOORS[:, None] * (1 + 1 / others)
     best = np.full(len(FLOORS), -np.inf)
     for slope in SLOPES:
         unsure = others / (np.exp(np.minimum(slope * scaled, 50.0)) + others)
         chance = np.clip(FLOORS[:, None] + kept * unsure, 1e-9, 1 - 1e-9)
-        best = np.maximum(best, np.log(np.where(against, chance, 1 - chance)).sum(axis=1))
+        best = np.maximum(best, np.log(chance) @ contrary + np.log1p(-chance) @ agreeing)
     top = int(best.argmax())
     inside = np.flatnonzero(best >= best[top] - FALL_95)
     return float(FLOORS[top]), float(FLOORS[inside[0]]), float(FLOORS[inside[-1]]), float(best[top] - best[0])
@@ -140,9 +147,8 @@ def estimate_noise(rows: RowRecord) -> Noise | None:
     found = []
     for epoch in usable_epochs(rows):
         sure, against = sureness(rows, epoch)
-        step = -(-len(sure) // MOST_ROWS)
-        share, low, high, gain = floor_of(sure[::step], against[::step], _classes(rows))
-        found.append(Noise(share, low, high, gain, epoch, float(against.mean()), len(sure[::step]), _classes(rows)))
+        share, low, high, gain = floor_of(sure, against, _classes(rows))
+        found.append(Noise(share, low, high, gain, epoch, float(against.mean()), len(sure), _classes(rows)))
     highest = max((noise.low for noise in found), default=0.0)
     certain = [noise for noise in found if highest > 0 and noise.low >= highest / 2]
     if not certain:

@@ -30,7 +30,7 @@ from trimtab.monitor.trace import Trace
 # planted labels, the lower end was 0.03 at most. With more classes this view saw none of the planted labels, and took
 # rows that are merely hard for wrong ones.
 ACT_SHARE, ACT_LOW = 0.12, 0.08
-WARN_SHARE, WARN_LOW, WARN_GAIN = 0.06, 0.04, 6.0
+WARN_SHARE, WARN_LOW, WARN_GAIN = 0.06, 0.04, 7.0
 # From outside (a classifier of the other rows): lower ends for `act`, `warning` and `info`. Calibrated by
 # benchmarks/doctor: without planted labels it was 0 in all runs of two classes, and 0.09 at most with more.
 OUTSIDE_OF_TWO, OUTSIDE_OF_MORE = (0.10, 0.01, 0.01), (0.20, 0.12, 0.05)
@@ -51,7 +51,7 @@ class SuspectLabels(Condition):
         "(`warning`) or 0.05 (`info`), with two classes above 0.10 (`act`) or 0.01 (`warning`); or, with two classes, "
         "between the second and the sixth epoch, the share that go against the model itself is 0.12 or more, above "
         "0.08 in its interval and confirmed by another epoch (`act`), or 0.06 or more and above 0.04 (`warning`), with "
-        "a log-likelihood of 6 or more above that of none"
+        "a log-likelihood of 7 or more above that of none"
     )
     source = (
         "area under the margin: Pleiss et al. 2020, arXiv 2001.10528; label noise by confident errors: Northcutt et "
