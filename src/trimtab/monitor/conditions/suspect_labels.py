@@ -26,9 +26,9 @@ from trimtab.monitor.rows import RowRecord
 from trimtab.monitor.trace import Trace
 
 # From within training, with two classes: estimated share of wrong labels, lower end of its 95 % interval, and
-# log-likelihood above that of no wrong label. Calibrated by benchmarks/doctor: without planted labels the likelihood was
-# at most 6.9 where the lower end was 0.04 or more, with up to 1,200 rows. With more classes this view saw none of the
-# planted labels, and took rows that are merely hard for wrong ones.
+# log-likelihood above that of no wrong label. Calibrated by benchmarks/doctor: in sound runs of up to 1,200 rows that
+# was 6.7 at most where the lower end was 0.04 or more. With more classes this view saw none of the planted labels, and
+# took rows that are merely hard for wrong ones.
 ACT_SHARE, ACT_LOW = 0.12, 0.08
 WARN_SHARE, WARN_LOW, WARN_GAIN = 0.06, 0.04, 7.0
 # From outside (a classifier of the other rows): lower ends for `act`, `warning` and `info`. Calibrated by
