@@ -32,7 +32,7 @@ from trimtab.monitor.trace import Trace
 ACT_SHARE, ACT_LOW = 0.12, 0.08
 WARN_SHARE, WARN_LOW, WARN_GAIN = 0.06, 0.04, 7.0
 # From outside (a classifier of the other rows): lower ends for `act`, `warning` and `info`. Calibrated by
-# benchmarks/doctor: without planted labels it was 0 in all runs of two classes (0.02 in one of seven with 1,200 rows),
+# benchmarks/doctor: without planted labels it was 0 in all runs of two classes (0.02 in one of eight with 1,200 rows),
 # and 0.09 at most with more.
 OUTSIDE_OF_TWO, OUTSIDE_OF_MORE = (0.10, 0.01, 0.01), (0.20, 0.12, 0.05)
 GAIN_OUTSIDE = 2.0
