@@ -28,6 +28,7 @@ def test_a_peak_is_seen_though_it_is_over(monkeypatch: pytest.MonkeyPatch, allow
     with MemoryWatch(CPU) as watch:
         allocate()
     assert watch.peak - before >= 0.9 * SIZE
+    held_bytes(CPU)  # what was freed may wait in the heap; this gives it back
     with MemoryWatch(CPU) as later:
         pass
     assert later.peak < watch.peak - 0.5 * SIZE
