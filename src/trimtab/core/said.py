@@ -9,8 +9,6 @@ from typing import Any
 MOST_NESTED = 12
 """Sentences within sentences, at most."""
 
-Dict = dict[str, Any]
-
 
 class Said(str):
     """A sentence in English, with the template that it was made from and what was put into it.
@@ -37,7 +35,7 @@ class Said(str):
         """For copies and pickles."""
         return str(self), self.template, self.values
 
-    def to_dict(self) -> Dict:
+    def to_dict(self) -> dict[str, Any]:
         """`template` and `values`, in plain JSON types."""
         values = {
             name: value.to_dict() if isinstance(value, Said) else str(value) for name, value in self.values.items()
@@ -100,7 +98,7 @@ def bare_template(template: str) -> str:
     return "".join(pieces)
 
 
-def origins(**sentences: str) -> Dict:
+def origins(**sentences: str) -> dict[str, Any]:
     """What is written beside sentences, so that they can be said in another language: name -> template and values.
 
     Those that are ordinary texts are left out.

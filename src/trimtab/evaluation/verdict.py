@@ -122,27 +122,16 @@ def verdict_sentence(
             high=primary.high,
             where=where,
         )
-    if difference.low > 0:
-        claim = say(
-            "Fine-tuning beats the best baseline ({baseline}) by {difference}",
-            **_against(best_baseline, difference.value, difference_metric),
-        )
-    elif difference.high < 0:
+    if difference.high < 0:
+        claim = _is_worse
         difference = Interval(-difference.value, -difference.high, -difference.low)
-        claim = say(
-            "Fine-tuning is worse than the best baseline ({baseline}) by {difference}",
-            **_against(best_baseline, difference.value, difference_metric),
-        )
     else:
-        claim = say(
-            "Fine-tuning cannot be told apart from the best baseline ({baseline}): the difference is {difference}",
-            **_against(best_baseline, difference.value, difference_metric),
-        )
+        claim = _beats if difference.low > 0 else _is_level
     scale, digits = (100, 1) if METRICS[difference_metric].in_points else (1, 3)
     low, high = (f"{scale * end:.{digits}f}" for end in (difference.low, difference.high))
     return say(
         "{claim} ({confidence} interval {low} to {high}), on {where}.",
-        claim=claim,
+        claim=claim(best_baseline, _difference(difference.value, difference_metric)),
         confidence=_percent(confidence),
         low=low,
         high=high,
@@ -150,12 +139,32 @@ def verdict_sentence(
     )
 
 
-def _against(baseline: str, value: float, metric: str) -> dict[str, str]:
+def _beats(baseline: str, difference: str) -> str:
+    return say(
+        "Fine-tuning beats the best baseline ({baseline}) by {difference}", baseline=baseline, difference=difference
+    )
+
+
+def _is_worse(baseline: str, difference: str) -> str:
+    return say(
+        "Fine-tuning is worse than the best baseline ({baseline}) by {difference}",
+        baseline=baseline,
+        difference=difference,
+    )
+
+
+def _is_level(baseline: str, difference: str) -> str:
+    return say(
+        "Fine-tuning cannot be told apart from the best baseline ({baseline}): the difference is {difference}",
+        baseline=baseline,
+        difference=difference,
+    )
+
+
+def _difference(value: float, metric: str) -> str:
     if METRICS[metric].in_points:
-        told = say("{points:.1f} points of {metric}", points=100 * value, metric=metric)
-    else:
-        told = say("{value:.3f} of {metric}", value=value, metric=metric)
-    return {"baseline": baseline, "difference": told}
+        return say("{points:.1f} points of {metric}", points=100 * value, metric=metric)
+    return say("{value:.3f} of {metric}", value=value, metric=metric)
 
 
 def _at_least(value: float, goal: float, higher: bool) -> bool:

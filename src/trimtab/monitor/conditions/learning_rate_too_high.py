@@ -90,46 +90,22 @@ def _finding(
     severity: Severity = "act" if stuck >= SURE_STUCK and trace.progress >= SETTLED else "warning"
     smaller = min(30.0, max(3.0, updates.peak / updates.typical)) if large else (10.0 if severity == "act" else 3.0)
     change, rate = rate_change(trace, 1 / smaller)
-    highest = float(curve.losses.max())
     share = float(above.mean())
     clipped = _clipped_share(trace)
     evidence: dict[str, Any] = {
         "start_loss": curve.start,
-        "highest_loss": highest,
+        "highest_loss": float(curve.losses.max()),
         "last_loss": curve.end.value,
         "share_above_start": share,
         "update_ratio": updates.peak,
         "usual_update_ratio": updates.typical,
         "clipped_share": clipped,
     }
-    moved = (
-        say(", and steps moved the {part} by up to {share:.1%} of their size", part=updates.part, share=updates.peak)
-        if large
-        else ""
-    )
-    if above.any():
-        message = say(
-            "The learning rate is too high: {share:.0%} of the steps lost over 1.1 times as much as the untrained "
-            "model ({start:.2f}){moved}; the loss went up to {highest:.2f} {outcome}.",
-            share=share,
-            start=curve.start,
-            moved=moved,
-            highest=highest,
-            outcome=say("and is still there")
-            if severity == "act"
-            else say("and has since come to {loss:.2f}", loss=curve.end.value),
-        )
-    else:
-        message = say(
-            "The learning rate is too high: the loss stays at that of the untrained model ({start:.2f}){moved}.",
-            start=curve.start,
-            moved=moved,
-        )
     first = int(curve.steps[int(np.argmax(above))]) if above.any() else int(_first_large(updates, curve))
     return Finding(
         name="learning_rate_too_high",
         severity=severity,
-        message=message,
+        message=_message(curve, _moved(updates) if large else "", share, severity == "act"),
         since=first,
         evidence=evidence,
         remedy=say(
@@ -141,6 +117,38 @@ def _finding(
         series=(*curve.curves(), *((updates.curve(),) if large else ()), _start(curve)),
         confidence=confidence,
     )
+
+
+def _message(curve: TrainingCurve, moved: str, share: float, is_still_there: bool) -> str:
+    """What is seen of it.
+
+    Args:
+        curve: of the training loss.
+        moved: how far steps moved the weights, as a part of a sentence; empty where that is not too far or not known.
+        share: of the steps, those that lost more than an untrained model.
+        is_still_there: whether the loss has not come down since.
+    """
+    if not share:
+        return say(
+            "The learning rate is too high: the loss stays at that of the untrained model ({start:.2f}){moved}.",
+            start=curve.start,
+            moved=moved,
+        )
+    return say(
+        "The learning rate is too high: {share:.0%} of the steps lost over 1.1 times as much as the untrained model "
+        "({start:.2f}){moved}; the loss went up to {highest:.2f} {outcome}.",
+        share=share,
+        start=curve.start,
+        moved=moved,
+        highest=float(curve.losses.max()),
+        outcome=say("and is still there")
+        if is_still_there
+        else say("and has since come to {loss:.2f}", loss=curve.end.value),
+    )
+
+
+def _moved(updates: UpdateSize) -> str:
+    return say(", and steps moved the {part} by up to {share:.1%} of their size", part=updates.part, share=updates.peak)
 
 
 def binomial_tail(hits: int, trials: int, share: float) -> float:

@@ -94,14 +94,7 @@ def _rise(trace: Trace, losses: Losses) -> Finding | None:
 def _judged_rise(trace: Trace, losses: Losses, lowest: int, evidence: dict[str, Any], sure: float) -> Finding:
     """How grave a rise is: by what becomes of the metric, and by which weights are delivered."""
     last = len(losses) - 1
-    rise = say(
-        "The validation loss rose from {lowest:.3f} at step {lowest_at:,} to {last:.3f} at step {last_at:,}, while the "
-        "loss on training rows went on falling",
-        lowest=evidence["lowest_validation_loss"],
-        lowest_at=evidence["lowest_at_step"],
-        last=evidence["validation_loss"],
-        last_at=int(losses.steps[last]),
-    )
+    rise = _in_words(evidence, int(losses.steps[last]))
     fields: dict[str, Any] = {
         "since": int(losses.steps[lowest + 1]),
         "evidence": evidence,
@@ -157,6 +150,18 @@ def _judged_rise(trace: Trace, losses: Losses, lowest: int, evidence: dict[str, 
         ),
         change={"weights.source": "best", "regularization.early_stopping_patience": 2},
         **fields,
+    )
+
+
+def _in_words(evidence: dict[str, Any], last_step: int) -> str:
+    """The rise itself, as the beginning of a sentence."""
+    return say(
+        "The validation loss rose from {lowest:.3f} at step {lowest_at:,} to {last:.3f} at step {last_at:,}, while the "
+        "loss on training rows went on falling",
+        lowest=evidence["lowest_validation_loss"],
+        lowest_at=evidence["lowest_at_step"],
+        last=evidence["validation_loss"],
+        last_at=last_step,
     )
 
 
